@@ -1,0 +1,118 @@
+"""What a profile over lags is summarised by: peak, quantiles, threshold lengths, half-life.
+
+Every function takes profiles G (R, K + 1), one row per bootstrap replicate, and returns (R, ...).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = [
+    "Tail",
+    "exponential_tail",
+    "mass_quantiles",
+    "mean_lag",
+    "peak_lag",
+    "shares",
+    "structural_zero",
+    "threshold_lengths",
+]
+
+_MIN_TAIL_LAGS = 8
+_MIN_TAIL_R2 = 0.95
+
+
+def shares(profile: np.ndarray) -> np.ndarray:
+    """Return ``p(k) = G(k)^2 / sum_j G(j)^2``, (R, K + 1); NaN where G is zero everywhere."""
+    # Divided by the peak first, so that squares of very large or small gradients stay finite.
+    with np.errstate(invalid="ignore"):
+        square = (profile / profile.max(axis=1, keepdims=True)) ** 2
+    share: np.ndarray = square / square.sum(axis=1, keepdims=True)
+    return share
+
+
+def peak_lag(profile: np.ndarray) -> np.ndarray:
+    """Return the lag of the largest G, (R,); NaN where G is zero everywhere."""
+    return np.where(profile.max(axis=1) > 0, profile.argmax(axis=1), np.nan)
+
+
+def mean_lag(profile: np.ndarray) -> np.ndarray:
+    """Return ``sum_k k p(k)``, (R,)."""
+    mean: np.ndarray = shares(profile) @ np.arange(profile.shape[1])
+    return mean
+
+
+def mass_quantiles(profile: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Return the smallest K with ``sum_{k<=K} p(k) >= q``, (R, Q)."""
+    cumulative = np.cumsum(shares(profile), axis=1)[:, None, :]
+    # A sum of shares ends within rounding of 1; the last lag always counts as reaching any level.
+    reached = cumulative >= np.minimum(levels[:, None], cumulative[..., -1:])
+    return np.where(np.isnan(cumulative[..., 0]), np.nan, reached.argmax(axis=2))
+
+
+def threshold_lengths(profile: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return the last lag with ``G(k) >= eps max_j G(j)``, (R, E): the last crossing."""
+    peak = profile.max(axis=1)
+    above = profile[:, None, :] >= thresholds[:, None] * peak[:, None, None]
+    last = profile.shape[1] - 1 - above[:, :, ::-1].argmax(axis=2)
+    return np.where(peak[:, None] > 0, last, np.nan)
+
+
+def structural_zero(profile: np.ndarray) -> float:
+    """Return the first lag from which one profile (K + 1,) is exactly 0, or NaN if it is not."""
+    nonzero = np.flatnonzero(profile)
+    if not len(nonzero):
+        return 0.0
+    return float(nonzero[-1] + 1) if nonzero[-1] + 1 < len(profile) else float("nan")
+
+
+@dataclass(frozen=True)
+class Tail:
+    """An exponential fit ``log G = a - k / tau`` on the lags after the peak.
+
+    Attributes
+    ----------
+    half_life
+        ``tau ln 2`` of every replicate, (R,), in steps; NaN if the fit does not hold.
+    r2
+        Share of the variance of log G that the line explains on the first row.
+    """
+
+    half_life: np.ndarray
+    r2: float
+
+
+def exponential_tail(profile: np.ndarray, floor: float = 0.0) -> Tail:
+    """Fit the decay after the peak of the first row, and of all others on the same lags.
+
+    The fit holds, and a half-life is given, if at least 8 consecutive lags after the peak lie above
+    `floor`, the line explains 95 % of the variance of log G there, and falls by at least a half
+    within them.
+
+    Parameters
+    ----------
+    profile
+        (R, K + 1); the first row is the estimate, the others its bootstrap replicates.
+    floor
+        Values of G at or below this are numerical noise.
+    """
+    nothing = np.full(len(profile), np.nan)
+    first = profile[0]
+    start = int(first.argmax()) + 1
+    low = np.flatnonzero(first[start:] <= floor)
+    stop = start + int(low[0]) if len(low) else len(first)
+    if stop - start < _MIN_TAIL_LAGS or np.any(profile[:, start:stop] <= 0):
+        return Tail(nothing, float("nan"))
+    lags = np.arange(start, stop) - (start + stop - 1) / 2
+    logs = np.log(profile[:, start:stop])
+    logs = logs - logs.mean(axis=1, keepdims=True)
+    slope = logs @ lags / (lags @ lags)
+    spread = float(logs[0] @ logs[0])
+    r2 = float(slope[0] ** 2 * (lags @ lags) / spread) if spread > 0 else float("nan")
+    with np.errstate(divide="ignore"):
+        half_life = np.where(slope < 0, -np.log(2) / slope, np.nan)
+    if not (r2 >= _MIN_TAIL_R2 and half_life[0] <= stop - start):
+        return Tail(nothing, r2)
+    return Tail(half_life, r2)

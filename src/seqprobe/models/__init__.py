@@ -1,0 +1,23 @@
+"""What answers: one architecture per file, one contract for all."""
+
+from seqprobe.models.architecture import Architecture, ModelConfig
+from seqprobe.models.assembly import Model, build_model, count_parameters, skeleton
+from seqprobe.models.base import SequenceModule
+from seqprobe.models.registry import MODELS, architecture
+from seqprobe.models.sizing import match_params, parse_budget
+from seqprobe.models.trace import Trace
+
+__all__ = [
+    "MODELS",
+    "Architecture",
+    "Model",
+    "ModelConfig",
+    "SequenceModule",
+    "Trace",
+    "architecture",
+    "build_model",
+    "count_parameters",
+    "match_params",
+    "parse_budget",
+    "skeleton",
+]

@@ -1,0 +1,97 @@
+"""How an analysis uses a model that belongs to someone else: it leaves it as it was."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from seqprobe.errors import NotApplicableError, SeqprobeError
+
+__all__ = ["borrowed", "check_causal", "first_output", "in_dtype"]
+
+
+@contextmanager
+def borrowed(model: nn.Module) -> Iterator[nn.Module]:
+    """Put a model into evaluation mode without weight gradients, and restore it after the block.
+
+    Training mode (of every submodule) and ``requires_grad`` (of every parameter) come back as they
+    were. cuDNN is off inside, because its recurrent kernels refuse a backward pass in evaluation
+    mode.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [(p, p.requires_grad) for p in model.parameters()]
+    try:
+        model.eval()
+        for parameter, _ in wanted:
+            parameter.requires_grad_(False)
+        with torch.backends.cudnn.flags(enabled=False):
+            yield model
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, required in wanted:
+            parameter.requires_grad_(required)
+
+
+def in_dtype(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return the model itself if it computes in `dtype`, else a converted copy."""
+    if all(p.dtype == dtype for p in model.parameters() if p.is_floating_point()):
+        return model
+    return copy.deepcopy(model).to(dtype)
+
+
+def first_output(model: nn.Module, x: Tensor) -> Tensor:
+    """Return y (B, T, K) of a module that returns y or (y, state)."""
+    result = model(x)
+    y: Tensor = result[0] if isinstance(result, tuple) else result
+    return y
+
+
+def check_causal(model: nn.Module, x: Tensor) -> None:
+    """Refuse a model whose past outputs change with a future input.
+
+    Parameters
+    ----------
+    model
+        A module of the contract, or any that maps (B, T, D) to (B, T, K).
+    x
+        Inputs (B, T, D) of reals; the first row is used.
+
+    Raises
+    ------
+    NotApplicableError
+        If the model is declared bidirectional, or an impulse in the middle of the sequence changes
+        an earlier output. Outputs must be bit-identical, or equal to 1e-12 of their size (1e-5 in
+        float32) for models that declare ``exact_causality=False``.
+    SeqprobeError
+        If an output is not a finite number.
+    """
+    if not getattr(model, "causal", True):
+        raise NotApplicableError(
+            "model is bidirectional: it reads the future, so 'how far back' has no meaning;"
+            " use a causal model"
+        )
+    middle = x.shape[1] // 2
+    pushed = x[:1].clone()
+    pushed[:, middle] += 1.0
+    with torch.no_grad():
+        y = first_output(model, x[:1])
+        bad = (~torch.isfinite(y)).any(dim=2)[0].nonzero()
+        if len(bad):
+            raise SeqprobeError(
+                f"model output is not finite from step {int(bad[0])} on;"
+                " check its weights for NaN or inf"
+            )
+        change = (first_output(model, pushed) - y)[:, :middle].abs().amax().item() if middle else 0
+    tolerance = 0.0
+    if not getattr(model, "exact_causality", True):
+        tolerance = (1e-12 if y.dtype == torch.float64 else 1e-5) * y.abs().amax().item()
+    if change > tolerance:
+        raise NotApplicableError(
+            f"model is not causal: an input at step {middle} changed an earlier output by"
+            f" {change:.1e}; 'how far back' has no meaning for it"
+        )

@@ -1,0 +1,141 @@
+"""The contract: every architecture is a causal dynamical system.
+
+A layer, a stack of layers and a whole model all satisfy it, so that they compose, and every
+analysis is written against it once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from seqprobe.models.trace import Trace
+from seqprobe.state import State
+
+__all__ = ["SequenceModule", "Stack"]
+
+
+class SequenceModule(nn.Module, ABC):
+    """A map ``(state, x_t) -> (state', y_t)`` with a form that takes a whole sequence at once.
+
+    The state is passed in and returned, never kept on the module; gradients flow through it.
+    ``forward`` equals scanning ``step`` to 1e-9 in float64.
+
+    Attributes
+    ----------
+    causal
+        False for models that look ahead; they have no `step` and analyses of memory refuse them.
+    exact_causality
+        True if outputs before a changed input are bit-identical. A model evaluated by FFT sets
+        False and is held to 1e-12 relative in float64.
+    receptive_field
+        Number of inputs, the current one included, that can reach an output; None if unbounded.
+    """
+
+    causal: bool = True
+    exact_causality: bool = True
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Number of inputs that can reach an output, or None if unbounded."""
+        return None
+
+    @abstractmethod
+    def init_state(self, batch: int) -> State:
+        """Return the state before the first input, for `batch` rows, on the module's device."""
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, state: State | None = None, trace: Trace | None = None
+    ) -> tuple[Tensor, State]:
+        """Map a sequence (B, T, D) to outputs (B, T, K) and the state after its last step."""
+
+    @abstractmethod
+    def step(
+        self, x_t: Tensor, state: State, trace: Trace | None = None
+    ) -> tuple[Tensor, State]:
+        """Map one input (B, D) to one output (B, K) and the next state."""
+
+    @abstractmethod
+    def state_size(self, length: int) -> int:
+        """Return the number of reals kept per row after `length` steps."""
+
+    def _zeros(self, *shape: int) -> Tensor:
+        like = next(self.parameters())
+        return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+class Stack(SequenceModule):
+    """Layers one after another; part names get the prefix ``layer<i>.``.
+
+    Parameters
+    ----------
+    layers
+        Modules that satisfy the contract, each taking what the one before returns.
+    norm
+        A map applied at every step after the last layer, such as a final LayerNorm.
+    """
+
+    def __init__(self, layers: list[SequenceModule], norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm if norm is not None else nn.Identity()
+        self.causal = all(layer.causal for layer in layers)
+        self.exact_causality = all(layer.exact_causality for layer in layers)
+
+    @property
+    def receptive_field(self) -> int | None:
+        """Number of inputs that can reach an output, or None if unbounded."""
+        reach = 1
+        for layer in self._layers():
+            if layer.receptive_field is None:
+                return None
+            reach += layer.receptive_field - 1
+        return reach
+
+    def _layers(self) -> list[SequenceModule]:
+        return list(self.layers)  # type: ignore[arg-type]  # a ModuleList forgets what it holds
+
+    def init_state(self, batch: int) -> State:
+        """Return the states of all layers under their prefixed names."""
+        state: State = {}
+        for i, layer in enumerate(self._layers()):
+            state |= _with_prefix(i, layer.init_state(batch))
+        return state
+
+    def forward(
+        self, x: Tensor, state: State | None = None, trace: Trace | None = None
+    ) -> tuple[Tensor, State]:
+        """Map (B, T, D) through all layers; see `SequenceModule.forward`."""
+        after: State = {}
+        for i, layer in enumerate(self._layers()):
+            before = None if state is None else _without_prefix(i, state)
+            x, end = layer(x, before, trace.scope(f"layer{i}") if trace is not None else None)
+            after |= _with_prefix(i, end)
+        return self.norm(x), after
+
+    def step(
+        self, x_t: Tensor, state: State, trace: Trace | None = None
+    ) -> tuple[Tensor, State]:
+        """Map (B, D) through all layers; see `SequenceModule.step`."""
+        after: State = {}
+        for i, layer in enumerate(self._layers()):
+            scope = trace.scope(f"layer{i}") if trace is not None else None
+            x_t, end = layer.step(x_t, _without_prefix(i, state), scope)
+            after |= _with_prefix(i, end)
+        return self.norm(x_t), after
+
+    def state_size(self, length: int) -> int:
+        """Return the number of reals kept per row after `length` steps."""
+        return sum(layer.state_size(length) for layer in self._layers())
+
+
+def _with_prefix(index: int, state: State) -> State:
+    return {f"layer{index}.{name}": tensor for name, tensor in state.items()}
+
+
+def _without_prefix(index: int, state: State) -> State:
+    prefix = f"layer{index}."
+    return {n.removeprefix(prefix): tensor for n, tensor in state.items() if n.startswith(prefix)}

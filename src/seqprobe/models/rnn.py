@@ -1,0 +1,53 @@
+"""Elman's recurrent network with a tanh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqprobe.models.architecture import Architecture, ModelConfig, recurrent_stack
+from seqprobe.models.recurrent import Put, RecurrentLayer
+
+__all__ = ["ARCHITECTURE", "RNNConfig", "RNNLayer"]
+
+
+@dataclass(frozen=True)
+class RNNConfig(ModelConfig):
+    """Settings of the tanh network: width and depth only."""
+
+
+class RNNLayer(RecurrentLayer):
+    """One layer of ``h_t = tanh(W_ih x_t + W_hh h_{t-1} + b)`` (Elman 1990).
+
+    State: ``h`` (B, H). Internals: ``pre``, the pre-activation (B, H).
+
+    Parameters
+    ----------
+    d_in
+        Number of inputs D.
+    width
+        Number of units H.
+    """
+
+    def __init__(self, d_in: int, width: int) -> None:
+        super().__init__(d_in, width, gates=1)
+
+    def cell(
+        self, inputs_t: Tensor, state: tuple[Tensor, ...], weight: Tensor, put: Put | None
+    ) -> tuple[Tensor, ...]:
+        """Update h once; see `RecurrentLayer.cell`."""
+        pre = torch.addmm(inputs_t, state[0], weight)
+        if put is not None:
+            put("pre", pre)
+        return (torch.tanh(pre),)
+
+
+ARCHITECTURE = Architecture(
+    name="rnn",
+    summary="Elman network with tanh",
+    config=RNNConfig,
+    build=recurrent_stack(lambda d_in, config: RNNLayer(d_in, config.width)),
+    learning_rate=1e-3,
+)

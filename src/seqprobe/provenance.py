@@ -1,0 +1,102 @@
+"""Where a number comes from: written into every result."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import seqprobe
+
+__all__ = ["Origin", "attrs", "libraries", "model_attrs"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a model was loaded from.
+
+    Attributes
+    ----------
+    path
+        As the user wrote it.
+    sha256
+        Of the file's bytes.
+    task
+        Name of the task it was trained on.
+    seed
+        Seed of the training.
+    step
+        Training step of the weights; 0 is untrained.
+    train_length
+        Length of the training sequences.
+    solved
+        Whether the test score meets the task's criterion.
+    """
+
+    path: str
+    sha256: str
+    task: str
+    seed: int
+    step: int
+    train_length: int
+    solved: bool
+
+
+def attrs(
+    analysis: str, parameters: Mapping[str, Any], *, seed: int, device: str, dtype: str
+) -> dict[str, str | int]:
+    """Return the attributes of a result.
+
+    Parameters
+    ----------
+    analysis
+        Name of the analysis, such as ``"memory.gradient_profile"``.
+    parameters
+        What it was called with, plain values.
+    seed
+        Seed of its randomness.
+    device, dtype
+        Where and in which precision it was computed.
+    """
+    return {
+        "analysis": analysis,
+        "parameters": json.dumps(dict(parameters), sort_keys=True),
+        "seed": seed,
+        "device": device,
+        "dtype": dtype,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "library": "seqprobe",
+        "library_version": seqprobe.__version__,
+        "libraries": json.dumps(libraries(), sort_keys=True),
+    }
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of the libraries that decide the numbers."""
+    import numpy
+    import torch
+
+    return {
+        "seqprobe": seqprobe.__version__,
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+    }
+
+
+def model_attrs(model: Any) -> dict[str, str | int]:
+    """Return what a result says of its model: name, and checkpoint if it was loaded from one."""
+    found: dict[str, str | int] = {"model": getattr(model, "name", type(model).__name__)}
+    origin: Origin | None = getattr(model, "origin", None)
+    if origin is not None:
+        found |= {
+            "checkpoint": origin.path,
+            "checkpoint_sha256": origin.sha256,
+            "task": origin.task,
+            "train_seed": origin.seed,
+            "train_step": origin.step,
+            "train_length": origin.train_length,
+            "solved": str(origin.solved).lower(),
+        }
+    return found

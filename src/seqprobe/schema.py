@@ -1,0 +1,120 @@
+"""One shape for all results: reserved dimensions, units on every variable, one writer, one reader.
+
+Files are netCDF4 written by h5netcdf, because results may hold complex eigenvalues or half
+precision, which the netCDF4 library does not read: open them with
+``xarray.open_dataset(path, engine="h5netcdf")`` or with `read`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from seqprobe.errors import UnreadableFileError, UsageError
+from seqprobe.files import atomic
+
+__all__ = ["DIMS", "combine_runs", "read", "validate", "variable", "write"]
+
+DIMS = frozenset(
+    "run seed task step trial time lag length layer unit head channel component state fixed_point"
+    " mode edge start bin quantile threshold tolerance load net_a net_b ci_bound".split()
+)
+
+
+def variable(
+    dims: tuple[str, ...], values: np.ndarray | float, long_name: str, units: str
+) -> xr.Variable:
+    """Return a variable that says what it is and in which unit."""
+    return xr.Variable(dims, values, {"long_name": long_name, "units": units})
+
+
+def validate(dataset: xr.Dataset) -> None:
+    """Check that a result keeps to the schema.
+
+    Raises
+    ------
+    UsageError
+        If a dimension is not reserved, or a variable lacks ``units`` or ``long_name``.
+    """
+    strange = set(map(str, dataset.dims)) - DIMS
+    if strange:
+        raise UsageError(
+            f"dimension '{min(strange)}' is not in the schema (allowed: {', '.join(sorted(DIMS))})"
+        )
+    for name, values in dataset.variables.items():
+        missing = {"units", "long_name"} - values.attrs.keys()
+        if missing:
+            raise UsageError(f"variable '{name}' has no '{min(missing)}'; every variable needs one")
+
+
+def write(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a result; a reader sees the old file or the new one, never half of it."""
+    validate(dataset)
+    packed = {
+        str(name): {"zlib": True, "complevel": 4}
+        for name, values in dataset.data_vars.items()
+        if values.ndim and values.dtype.kind in "fiu"
+    }
+    with atomic(path) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*invalid netcdf.*")
+        dataset.to_netcdf(part, engine="h5netcdf", encoding=packed, invalid_netcdf=True)
+
+
+def read(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a result into memory; it equals the one written.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file is missing or not a result.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnreadableFileError(f"'{path}' does not exist; check the name")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except (OSError, ValueError, KeyError):
+        raise UnreadableFileError(f"'{path}' is not a result file of seqprobe (.nc)") from None
+
+
+def combine_runs(results: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Put results of several checkpoints side by side along ``run``.
+
+    Attributes that all results share stay attributes; those that differ become coordinates along
+    ``run``. Where results have other lags or times, the missing values are NaN.
+
+    Parameters
+    ----------
+    results
+        Datasets of one analysis.
+
+    Returns
+    -------
+    xarray.Dataset
+        With a ``run`` dimension in front, labelled by checkpoint path.
+    """
+    shared = {
+        key: value
+        for key, value in results[0].attrs.items()
+        if all(result.attrs.get(key) == value for result in results)
+    }
+    differing = {key for result in results for key in result.attrs} - shared.keys()
+    rows = []
+    for i, result in enumerate(results):
+        label = str(result.attrs.get("checkpoint", f"run {i}"))
+        row = result.expand_dims(run=[label])
+        for key in sorted(differing):
+            row = row.assign_coords({key: ("run", [str(result.attrs.get(key, ""))])})
+        rows.append(row)
+    combined = xr.concat(rows, dim="run", join="outer", combine_attrs="drop_conflicts")
+    combined.attrs = shared
+    combined["run"].attrs = {"long_name": "checkpoint", "units": "1"}
+    for key in differing:
+        combined[key].attrs = {"long_name": f"{key} of the checkpoint", "units": "1"}
+    return combined

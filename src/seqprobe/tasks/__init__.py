@@ -1,0 +1,6 @@
+"""What is asked: seeded generators and real data, each with loss, metric, chance and baseline."""
+
+from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig
+from seqprobe.tasks.registry import TASKS, make_task
+
+__all__ = ["TASKS", "Baseline", "Batch", "Metric", "Split", "Task", "TaskConfig", "make_task"]

@@ -1,0 +1,193 @@
+"""What a task must offer: data, loss, metric, chance level, and a baseline that does not learn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqprobe.config import bounded
+from seqprobe.errors import UsageError
+from seqprobe.spec import Spec
+
+__all__ = ["Baseline", "Batch", "Metric", "Split", "Task", "TaskConfig"]
+
+Split = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences with their targets.
+
+    Attributes
+    ----------
+    inputs
+        (B, T, D) reals or (B, T) integer tokens.
+    targets
+        (B, T, K) reals or (B, T) classes; (B,) classes if only the last step is scored.
+    mask
+        (B, T), True where an output is scored; None where all are.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on another device."""
+        mask = None if self.mask is None else self.mask.to(device)
+        return Batch(self.inputs.to(device), self.targets.to(device), mask)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score: its name, its unit, and which direction is better."""
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher"]
+
+    def improves(self, score: float, than: float) -> bool:
+        """Say whether `score` is better than another; nothing is worse than a NaN."""
+        if than != than:
+            return score == score
+        return score < than if self.better == "lower" else score > than
+
+    def reaches(self, score: float, threshold: float) -> bool:
+        """Say whether `score` is at least as good as a threshold."""
+        return score <= threshold if self.better == "lower" else score >= threshold
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The score of something that does not learn the task's point, and what that something is."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Settings that every task has.
+
+    Attributes
+    ----------
+    length
+        Length T of the training sequences.
+    """
+
+    length: int = bounded(96, 1, 2**20)
+
+
+class Task(ABC):
+    """A problem with seeded data.
+
+    Every batch is a function of (split, seed, index) alone: nothing is drawn in between, so that
+    training resumes anywhere without saving a generator. Streams of different splits are disjoint.
+
+    Attributes
+    ----------
+    name, summary
+        What the user types, and one phrase for lists.
+    config
+        The settings.
+    spec
+        Kinds and sizes of input and output.
+    metric
+        The score.
+    chance
+        Score of the best constant answer.
+    solved_at
+        Score from which the task counts as solved.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Config: ClassVar[type[TaskConfig]] = TaskConfig
+    metric: ClassVar[Metric]
+    chance: ClassVar[float]
+    solved_at: ClassVar[float]
+    spec: Spec
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = config if config is not None else self.Config()
+
+    @property
+    def length(self) -> int:
+        """Length T of the training sequences."""
+        length: int = self.config.length
+        return length
+
+    @abstractmethod
+    def baseline(self) -> Baseline:
+        """Return a baseline that does not learn what the task is about."""
+
+    @abstractmethod
+    def batch(
+        self,
+        split: Split,
+        size: int | None = None,
+        *,
+        seed: int = 0,
+        index: int = 0,
+        length: int | None = None,
+    ) -> Batch:
+        """Return one batch.
+
+        Parameters
+        ----------
+        split
+            Which stream to read.
+        size
+            Number of sequences; None for all of a finite split, or 512 generated ones.
+        seed
+            Seed of the stream.
+        index
+            Number of the batch in the stream.
+        length
+            Length of the sequences; None for the training length.
+
+        Raises
+        ------
+        UsageError
+            If the task has no sequences of that length or not as many.
+        """
+
+    @abstractmethod
+    def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of every sequence, (B,), from outputs (B, T, K); differentiable."""
+
+    def scores(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the metric of every sequence, (B,); the loss itself unless a task says more."""
+        return self.errors(outputs, batch)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the mean loss over sequences, a scalar."""
+        return self.errors(outputs, batch).mean()
+
+    def solved(self, score: float) -> bool:
+        """Say whether a test score counts as solved."""
+        return self.metric.reaches(score, self.solved_at)
+
+
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Average (B, T) over the scored steps of every sequence."""
+    if mask is None:
+        return values.mean(dim=1)
+    weights = mask.to(values.dtype)
+    return (values * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def last_step_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the cross-entropy in nats of the last step's logits, (B,)."""
+    return F.cross_entropy(outputs[:, -1], targets, reduction="none")
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that does not exist."""
+    if split not in ("train", "valid", "test"):
+        raise UsageError(f"unknown split '{split}' (allowed: train, valid, test)")

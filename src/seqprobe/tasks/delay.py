@@ -1,0 +1,95 @@
+"""Delayed recall: say again what came in D steps ago."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqprobe.config import bounded
+from seqprobe.errors import UsageError
+from seqprobe.seeding import generator
+from seqprobe.spec import Spec
+from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig, check_split
+from seqprobe.tasks.base import masked_mean
+
+__all__ = ["Delay", "DelayConfig"]
+
+
+@dataclass(frozen=True)
+class DelayConfig(TaskConfig):
+    """Settings of delayed recall.
+
+    Attributes
+    ----------
+    length
+        Length T of the training sequences.
+    delay
+        Number of steps D between an input and its recall.
+    """
+
+    length: int = bounded(96, 1, 2**20)
+    delay: int = bounded(20, 0, 2**20)
+
+
+class Delay(Task):
+    """``y_t = x_{t-D}`` for inputs drawn independently and uniformly from [-1, 1].
+
+    Loss: mean squared error over t >= D. Metric: the same divided by the variance of the target,
+    1/3. Chance, answering 0: 1. Baseline: the best predictor without memory of D steps is the mean
+    of the input law, 0, because inputs are independent; its score is 1 exactly.
+    """
+
+    name = "delay"
+    summary = "delayed recall of a random number, y_t = x_(t-D)"
+    Config = DelayConfig
+    metric = Metric("nmse", "fraction of target variance", "lower")
+    chance = 1.0
+    solved_at = 0.003
+    spec = Spec("continuous", 1, "regression", 1, "each")
+
+    _variance = 1 / 3
+    _evaluation_size = 512
+
+    def __init__(self, config: DelayConfig | None = None) -> None:
+        super().__init__(config)
+        self._check_length(self.length)
+
+    def _check_length(self, length: int) -> None:
+        if length <= self.config.delay:
+            raise UsageError(
+                f"length {length} leaves no step to recall at delay {self.config.delay}"
+                f" (allowed: a length above the delay)"
+            )
+
+    def baseline(self) -> Baseline:
+        """Return the score of the best answer that remembers nothing."""
+        return Baseline("best memoryless answer, the mean", 1.0)
+
+    def batch(
+        self,
+        split: Split,
+        size: int | None = None,
+        *,
+        seed: int = 0,
+        index: int = 0,
+        length: int | None = None,
+    ) -> Batch:
+        """Draw sequences; see `Task.batch`."""
+        check_split(split)
+        length = self.length if length is None else length
+        self._check_length(length)
+        size = self._evaluation_size if size is None else size
+        rng = generator(seed, self.name, split, index)
+        x = torch.from_numpy(rng.uniform(-1, 1, (size, length, 1)).astype(np.float32))
+        y = torch.zeros_like(x)
+        y[:, self.config.delay :] = x[:, : length - self.config.delay]
+        mask = (torch.arange(length) >= self.config.delay).expand(size, length)
+        return Batch(x, y, mask)
+
+    def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the mean squared error over the variance of the target, (B,)."""
+        square = (outputs - batch.targets).square().mean(dim=2)
+        return masked_mean(square, batch.mask) / self._variance

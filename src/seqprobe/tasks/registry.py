@@ -1,0 +1,36 @@
+"""The tasks a user can name. One line each; the files say the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seqprobe.config import from_mapping
+from seqprobe.errors import unknown_name
+from seqprobe.tasks.base import Task
+from seqprobe.tasks.delay import Delay
+from seqprobe.tasks.digits import Digits
+
+__all__ = ["TASKS", "make_task"]
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Delay, Digits)}
+
+
+def make_task(name: str, config: Mapping[str, Any] | None = None) -> Task:
+    """Return a task by name.
+
+    Parameters
+    ----------
+    name
+        See ``seqprobe ls tasks``.
+    config
+        Settings by name, plain values; defaults where absent.
+
+    Raises
+    ------
+    UsageError
+        For an unknown name, an unknown key or an impossible value.
+    """
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    return TASKS[name](from_mapping(TASKS[name].Config, config or {}, "task"))

@@ -1,0 +1,262 @@
+"""The checkpoint: one file that says everything needed to use a trained model, and runs no code.
+
+It holds builtins and tensors only and is always read with ``weights_only=True``. Its layout is
+`FORMAT` version `VERSION`; a file of a newer version is refused by name, not by accident.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqprobe.config import from_mapping
+from seqprobe.errors import SeqprobeError, UnreadableFileError
+from seqprobe.files import atomic, sha256
+from seqprobe.models import Model, architecture, skeleton
+from seqprobe.provenance import Origin, libraries
+from seqprobe.spec import Spec
+from seqprobe.tasks import Task, make_task
+
+__all__ = ["Checkpoint", "load", "load_checkpoint", "read_tensors", "write_tensors"]
+
+FORMAT = "seqprobe.checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file says.
+
+    Attributes
+    ----------
+    model, task
+        ``{"name": ..., "config": {...}}`` with every setting.
+    spec
+        Kinds and sizes of input and output.
+    train
+        Settings of the training.
+    seed
+        Seed of weights and data order.
+    step
+        Update that the weights are from: the best validation score so far. 0 is untrained.
+    status
+        ``"training"`` while it runs or after a kill, then ``"complete"`` or ``"diverged"``.
+    stopped
+        Why training ended: the stopping rule and the last update.
+    metrics
+        ``{"valid": {...}, "test": {...}}``, each with ``metric, score, standard_error, n``.
+    chance, baseline, solved
+        What the score means; see `seqprobe.tasks.Task`.
+    history
+        One ``{"step", "loss", "score"}`` per validation.
+    libraries
+        Versions that made it.
+    weights
+        Tensors by name.
+    origin
+        Path and sha256 of the file it was read from, or None.
+    """
+
+    model: dict[str, Any]
+    task: dict[str, Any]
+    spec: dict[str, Any]
+    train: dict[str, Any]
+    seed: int
+    step: int
+    status: str
+    stopped: str
+    metrics: dict[str, dict[str, Any]]
+    chance: float
+    baseline: dict[str, Any]
+    solved: bool
+    history: list[dict[str, float]]
+    weights: dict[str, Tensor]
+    libraries: dict[str, str] = dataclasses.field(default_factory=libraries)
+    origin: Origin | None = None
+
+    @property
+    def params(self) -> int:
+        """Number of trained reals."""
+        return sum(w.numel() * (2 if w.is_complex() else 1) for w in self.weights.values())
+
+    def build_model(self) -> Model:
+        """Return the model in evaluation mode on the CPU.
+
+        Raises
+        ------
+        UsageError
+            If this version of seqprobe does not know the architecture or one of its settings.
+        UnreadableFileError
+            If the weights are not those of the architecture.
+        """
+        name = self.model["name"]
+        config = from_mapping(architecture(name).config, self.model["config"], "model")
+        # Without memory for weights first: a file cannot make us allocate what it does not hold.
+        model = skeleton(name, from_mapping(Spec, self.spec, "spec"), config)
+        wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        found = {key: tuple(value.shape) for key, value in self.weights.items()}
+        if wanted != found:
+            wrong = sorted(
+                key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
+            )
+            raise UnreadableFileError(
+                f"weights do not fit model '{name}': '{wrong[0]}' should be"
+                f" {wanted.get(wrong[0], 'absent')}, is {found.get(wrong[0], 'absent')}"
+            )
+        model.load_state_dict(self.weights, assign=True)
+        model.requires_grad_(True)
+        model.origin = self.origin
+        return model.eval()
+
+    def build_task(self) -> Task:
+        """Return the task the model was trained on."""
+        return make_task(self.task["name"], self.task["config"])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file; a reader sees the old one or the new one, never half of it."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        del fields["origin"]
+        write_tensors({"format": FORMAT, "version": VERSION, **fields}, path)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Load a trained model.
+
+    Parameters
+    ----------
+    path
+        A checkpoint written by ``seqprobe train``.
+
+    Returns
+    -------
+    Model
+        In evaluation mode, on the CPU; ``model.origin`` says where it comes from.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file is missing, damaged, foreign or unsafe; nothing in it is ever executed.
+    """
+    return load_checkpoint(path).build_model()
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint file; see `load` for the errors."""
+    content = read_tensors(path)
+    if content.get("format") == "seqprobe.resume":
+        raise UnreadableFileError(
+            f"'{path}' holds the optimiser of a training run, not a model;"
+            f" use '{str(path).replace('.resume.pt', '.pt')}'"
+        )
+    if content.get("format") != FORMAT:
+        keys = ", ".join(repr(key) for key in list(content)[:3])
+        raise UnreadableFileError(
+            f"'{path}' is a checkpoint of another program (it holds {keys or 'nothing'});"
+            " seqprobe reads what 'seqprobe train' writes"
+        )
+    version = content.get("version")
+    if version != VERSION:
+        raise UnreadableFileError(
+            f"'{path}' has checkpoint version {version!r}, this seqprobe reads {VERSION};"
+            " install a newer seqprobe"
+        )
+    try:
+        return _parse(path, content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnreadableFileError(
+            f"'{path}' is a damaged checkpoint ({type(error).__name__}: {error});"
+            " train it again or get another copy"
+        ) from None
+
+
+def _parse(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Checkpoint:
+    names = [f.name for f in dataclasses.fields(Checkpoint) if f.name != "origin"]
+    checkpoint = Checkpoint(**{name: content[name] for name in names})
+    for name, weight in checkpoint.weights.items():
+        if not isinstance(weight, Tensor) or weight.layout != torch.strided:
+            raise TypeError(f"weight '{name}' is not a tensor")
+    origin = Origin(
+        path=str(path),
+        sha256=sha256(path),
+        task=checkpoint.task["name"],
+        seed=int(checkpoint.seed),
+        step=int(checkpoint.step),
+        train_length=int(checkpoint.task["config"]["length"]),
+        solved=bool(checkpoint.solved),
+    )
+    checkpoint = dataclasses.replace(checkpoint, origin=origin)
+    try:
+        checkpoint.build_model()
+        checkpoint.build_task()
+    except SeqprobeError as error:
+        raise UnreadableFileError(f"'{path}': {error}") from None
+    return checkpoint
+
+
+def write_tensors(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write builtins and tensors atomically; the same content makes the same bytes."""
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)  # into memory, because torch puts a file's name into the file
+    with atomic(path) as part:
+        part.write_bytes(buffer.getbuffer())
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a file written by `write_tensors`, running no code from it.
+
+    Raises
+    ------
+    UnreadableFileError
+        One line that says what the file is instead.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UnreadableFileError(f"'{path}' is a folder, not a checkpoint file")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+    except FileNotFoundError:
+        raise UnreadableFileError(f"'{path}' does not exist; check the name") from None
+    except OSError as error:
+        raise UnreadableFileError(f"'{path}' cannot be read: {error.strerror}") from None
+    if not head:
+        raise UnreadableFileError(f"'{path}' is empty; train it again or get another copy")
+    if head[:2] != b"PK" and head[:1] != b"\x80":
+        raise UnreadableFileError(f"'{path}' is not a checkpoint: it is not a torch file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns about foreign files; we refuse them below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnreadableFileError(_unsafe(path, error)) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UnreadableFileError(
+            f"'{path}' is damaged or cut short; train it again or get another copy"
+        ) from None
+    if not isinstance(content, dict):
+        raise UnreadableFileError(
+            f"'{path}' holds a {type(content).__name__}, not a checkpoint of 'seqprobe train'"
+        )
+    return content
+
+
+def _unsafe(path: Path, error: Exception) -> str:
+    # torch names the object it refused as "GLOBAL module.name"; the rest is advice to run it.
+    words = str(error).split()
+    named = [b for a, b in zip(words, words[1:], strict=False) if a == "GLOBAL"]
+    what = f"the Python object {named[0]}" if named else "Python objects"
+    return (
+        f"'{path}' holds {what}, which could run code, and was not opened;"
+        " save weights and settings only (a state_dict), not a whole module"
+    )
+

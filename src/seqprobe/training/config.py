@@ -1,0 +1,75 @@
+"""How a model is trained: the settings under ``train.``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from seqprobe.config import bounded
+from seqprobe.errors import UsageError
+from seqprobe.tasks import Task
+
+__all__ = ["TrainConfig", "Until"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of the training loop.
+
+    Attributes
+    ----------
+    steps
+        Largest number of updates.
+    batch
+        Sequences per update.
+    lr
+        Peak learning rate of Adam; None for what the architecture suggests.
+    schedule
+        ``"cosine"`` falls to a hundredth of `lr` over `steps`, ``"constant"`` stays.
+    warmup
+        Updates over which the rate rises from zero.
+    clip
+        Largest norm of the gradient, applied after the backward pass.
+    weight_decay
+        Decoupled decay (AdamW) of weight matrices; vectors (biases, gains) are left alone.
+    eval_every
+        Updates between validations; what a kill can lose.
+    """
+
+    steps: int = bounded(2000, 0, 10**9)
+    batch: int = bounded(64, 1, 10**6)
+    lr: float | None = bounded(None, 0.0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: int = bounded(50, 0, 10**9)
+    clip: float = bounded(1.0, 1e-12)
+    weight_decay: float = bounded(0.0, 0.0)
+    eval_every: int = bounded(100, 1, 10**9)
+
+
+@dataclass(frozen=True)
+class Until:
+    """Stop once the validation metric is at least this good; the metric knows the direction."""
+
+    metric: str
+    threshold: float
+
+    @classmethod
+    def parse(cls, text: str, task: Task) -> Until:
+        """Read ``nmse=0.003``.
+
+        Raises
+        ------
+        UsageError
+            If the metric is not the task's or the threshold is not a number.
+        """
+        name, equals, number = text.partition("=")
+        try:
+            threshold = float(number)
+        except ValueError:
+            threshold = float("nan")
+        if not equals or name.strip() != task.metric.name or threshold != threshold:
+            raise UsageError(
+                f"cannot stop at '{text}': task '{task.name}' is scored by '{task.metric.name}'"
+                f" (allowed: {task.metric.name}=NUMBER)"
+            )
+        return cls(task.metric.name, threshold)

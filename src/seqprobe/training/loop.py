@@ -1,0 +1,371 @@
+"""Task x model x seed -> checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from seqprobe.config import from_mapping
+from seqprobe.errors import DivergedError, UnreadableFileError, UsageError
+from seqprobe.files import check_output
+from seqprobe.models import ModelConfig, architecture, build_model
+from seqprobe.seeding import torch_seeded
+from seqprobe.tasks import Task
+from seqprobe.training.checkpoint import Checkpoint, load_checkpoint, read_tensors, write_tensors
+from seqprobe.training.config import TrainConfig, Until
+from seqprobe.training.evaluate import evaluate
+
+__all__ = ["Progress", "train"]
+
+RESUME_FORMAT = "seqprobe.resume"
+_FINAL_RATE = 0.01  # of the peak, at the end of the cosine
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is known after one update.
+
+    Attributes
+    ----------
+    step, steps
+        Updates done, and the most there will be.
+    loss
+        Training loss of this update.
+    score
+        Last validation score.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the result of a training run."""
+
+    model: str
+    model_config: ModelConfig
+    task: Task
+    config: TrainConfig
+    until: Until | None
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain values, to store and to compare."""
+        return {
+            "model": {"name": self.model, "config": dataclasses.asdict(self.model_config)},
+            "task": {"name": self.task.name, "config": dataclasses.asdict(self.task.config)},
+            "spec": dataclasses.asdict(self.task.spec),
+            "train": dataclasses.asdict(self.config)
+            | {"until": None if self.until is None else dataclasses.asdict(self.until)},
+            "seed": self.seed,
+        }
+
+
+class Trainer:
+    """One training run: its weights, its optimiser, and where it is.
+
+    Parameters
+    ----------
+    recipe
+        What to train.
+    path
+        Where the checkpoint goes.
+    device
+        Where to train.
+    """
+
+    def __init__(self, recipe: Recipe, path: Path, device: torch.device) -> None:
+        self.recipe = recipe
+        self.path = path
+        self.resume_path = path.with_suffix(".resume.pt")
+        self.device = device
+        self.model = build_model(
+            recipe.model, recipe.task.spec, recipe.model_config, seed=recipe.seed
+        ).to(device)
+        matrices = [p for p in self.model.parameters() if p.dim() > 1]
+        vectors = [p for p in self.model.parameters() if p.dim() <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": recipe.config.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ]
+        )
+        self.step = 0
+        self.best_step = 0
+        self.best_weights: dict[str, Tensor] = {}
+        self.best: dict[str, Any] = {"score": math.nan}
+        self.history: list[dict[str, float]] = []
+
+    def run(self, on_step: Callable[[Progress], None] | None = None) -> Checkpoint:
+        """Train until a stopping rule holds; see `train`."""
+        task, config = self.recipe.task, self.recipe.config
+        if not self.history:
+            self.validate(loss=math.nan)
+        self.model.train()
+        while self.step < config.steps and not self.reached():
+            batch = task.batch("train", config.batch, seed=self.recipe.seed, index=self.step)
+            batch = batch.to(self.device)
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.step, config)
+
+            loss = task.loss(self.model(batch.inputs)[0], batch)
+            if not math.isfinite(loss.item()):
+                self.stop_diverged(loss.item())
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+            self.optimizer.step()
+            self.step += 1
+
+            if self.step % config.eval_every == 0 or self.step == config.steps:
+                self.validate(loss.item())
+                self.checkpoint("training", f"not yet, at update {self.step}").save(self.path)
+                self.save()
+            if on_step is not None:
+                score = self.history[-1]["score"]
+                on_step(Progress(self.step, config.steps, loss.item(), score))
+        checkpoint = self.checkpoint("complete", self.why_stopped())
+        checkpoint.save(self.path)
+        return checkpoint
+
+    def validate(self, loss: float) -> None:
+        """Score the present weights and keep them if they are the best so far."""
+        scored = evaluate(self.model, self.recipe.task, "valid")
+        self.history.append({"step": self.step, "loss": loss, "score": scored["score"]})
+        if not self.best_weights or self.recipe.task.metric.improves(
+            scored["score"], self.best["score"]
+        ):
+            self.best, self.best_step = scored, self.step
+            self.best_weights = _copied(self.model.state_dict())
+
+    def reached(self) -> bool:
+        """Say whether the stopping threshold is met by the best weights."""
+        until = self.recipe.until
+        metric = self.recipe.task.metric
+        return until is not None and metric.reaches(self.best["score"], until.threshold)
+
+    def why_stopped(self) -> str:
+        """Return the stopping rule that ended the run."""
+        until = self.recipe.until
+        if until is not None and self.reached():
+            return f"{until.metric} reached {until.threshold:g} at update {self.step}"
+        return f"train.steps = {self.recipe.config.steps} done"
+
+    def stop_diverged(self, loss: float) -> NoReturn:
+        """Keep the best weights, if there were any after the start, and raise."""
+        kept = "no checkpoint was written"
+        if len(self.history) > 1:
+            self.checkpoint("diverged", f"loss {loss} at update {self.step}").save(self.path)
+            kept = f"'{self.path}' keeps the best weights, of update {self.best_step}"
+        self.resume_path.unlink(missing_ok=True)
+        raise DivergedError(
+            f"loss became {loss} at update {self.step}; {kept};"
+            f" try a smaller train.lr (it was {self.recipe.config.lr:g})"
+        )
+
+    def checkpoint(self, status: str, stopped: str) -> Checkpoint:
+        """Return the best weights with all that is known about them."""
+        task = self.recipe.task
+        baseline = task.baseline()
+        metrics = {"valid": self.best}
+        if status != "training":
+            present = _copied(self.model.state_dict())
+            self.model.load_state_dict(self.best_weights)
+            metrics["test"] = evaluate(self.model, task, "test")
+            self.model.load_state_dict(present)
+        return Checkpoint(
+            **self.recipe.as_dict(),
+            step=self.best_step,
+            status=status,
+            stopped=stopped,
+            metrics=metrics,
+            chance=task.chance,
+            baseline={"name": baseline.name, "score": baseline.score},
+            solved="test" in metrics and task.solved(metrics["test"]["score"]),
+            history=self.history,
+            weights={name: weight.cpu() for name, weight in self.best_weights.items()},
+        )
+
+    def save(self) -> None:
+        """Write what `restore` needs to go on."""
+        cuda = self.device.type == "cuda"
+        content = {
+            "format": RESUME_FORMAT,
+            "recipe": self.recipe.as_dict(),
+            "step": self.step,
+            "best": self.best,
+            "best_step": self.best_step,
+            "best_weights": self.best_weights,
+            "history": self.history,
+            "weights": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": torch.get_rng_state(),
+            "generator_cuda": torch.cuda.get_rng_state(self.device) if cuda else None,
+        }
+        write_tensors(content, self.resume_path)
+
+    def restore(self) -> None:
+        """Go back to where `save` was called.
+
+        Raises
+        ------
+        UsageError
+            If the file belongs to a run with other settings.
+        """
+        content = read_tensors(self.resume_path)
+        if content.get("format") != RESUME_FORMAT:
+            raise UnreadableFileError(f"'{self.resume_path}' is not a resume file of seqprobe")
+        _check_same(content["recipe"], self.recipe.as_dict(), self.resume_path)
+        self.model.load_state_dict(content["weights"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        for name in ("step", "best", "best_step", "history"):
+            setattr(self, name, content[name])
+        self.best_weights = {k: w.to(self.device) for k, w in content["best_weights"].items()}
+        torch.set_rng_state(content["generator"])
+        if content["generator_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(content["generator_cuda"], self.device)
+
+
+def train(
+    model: str,
+    task: Task,
+    path: str | os.PathLike[str],
+    *,
+    model_config: ModelConfig | None = None,
+    config: TrainConfig | None = None,
+    until: Until | None = None,
+    seed: int = 0,
+    device: torch.device | None = None,
+    resume: bool = False,
+    keep_resume: bool = False,
+    overwrite: bool = False,
+    on_step: Callable[[Progress], None] | None = None,
+) -> Checkpoint:
+    """Train a model on a task and keep its best weights.
+
+    The file at `path` holds the weights with the best validation score; beside it, until training
+    is complete, ``<name>.resume.pt`` holds what is needed to go on. Both are written at every
+    validation. The same call with ``resume=True`` after a kill ends with the same bytes as an
+    undisturbed run, on the same machine with the same number of threads.
+
+    Parameters
+    ----------
+    model
+        Name of the architecture.
+    task
+        The task.
+    path
+        Where the checkpoint goes, ``*.pt``.
+    model_config, config
+        Settings of model and training; defaults if None.
+    until
+        Stop once the validation score is this good.
+    seed
+        Seed of weights, data order and dropout.
+    device
+        Where to train; None for the CPU.
+    resume
+        Go on from ``<name>.resume.pt`` if it is there; return the checkpoint if it is complete.
+    keep_resume
+        Keep the resume file at the end.
+    overwrite
+        Replace an existing checkpoint.
+    on_step
+        Called after every update.
+
+    Returns
+    -------
+    Checkpoint
+        As written, with the score on the test split.
+
+    Raises
+    ------
+    UsageError
+        If the file exists, or ``resume`` finds a run with other settings.
+    DivergedError
+        If the loss is not finite; the last good checkpoint stays.
+    """
+    path = check_output(path, (".pt",))
+    entry = architecture(model)
+    config = config or TrainConfig()
+    if config.lr is None:
+        config = dataclasses.replace(config, lr=entry.learning_rate)
+    recipe = Recipe(
+        model, model_config or from_mapping(entry.config, {}, "model"), task, config, until, seed
+    )
+    trainer = Trainer(recipe, path, device or torch.device("cpu"))
+    interrupted = resume and trainer.resume_path.exists()
+    if path.exists() and not interrupted:
+        if resume:
+            return _finished(path, recipe)
+        if not overwrite:
+            raise UsageError(
+                f"'{path}' exists; go on with --resume, or replace it with --overwrite"
+            )
+    with torch_seeded(seed, "dropout"):
+        if interrupted:
+            trainer.restore()
+        checkpoint = trainer.run(on_step)
+    if keep_resume:
+        trainer.save()
+    else:
+        trainer.resume_path.unlink(missing_ok=True)
+    return checkpoint
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Return the learning rate of an update, counted from 0."""
+    assert config.lr is not None  # `train` fills it in; the optional is for the user
+    rate = config.lr * min(1.0, (step + 1) / max(1, config.warmup))
+    if config.schedule == "cosine":
+        done = step / max(1, config.steps)
+        rate *= _FINAL_RATE + (1 - _FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2
+    return rate
+
+
+def _finished(path: Path, recipe: Recipe) -> Checkpoint:
+    """Return the complete checkpoint that ``--resume`` found nothing left to do for."""
+    checkpoint = load_checkpoint(path)
+    found = {name: getattr(checkpoint, name) for name in recipe.as_dict()}
+    _check_same(found, recipe.as_dict(), path)
+    if checkpoint.status == "diverged":
+        raise DivergedError(f"'{path}' diverged: {checkpoint.stopped}; start again with --overwrite")
+    if checkpoint.status != "complete":
+        raise UsageError(
+            f"'{path}' is not complete and its resume file is gone; start again with --overwrite"
+        )
+    return checkpoint
+
+
+def _check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    """Refuse to continue a run with other settings, naming the first that differs."""
+    old, new = _flat(found), _flat(wanted)
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            raise UsageError(
+                f"'{path}' was made with {key} = {old.get(key)!r}, not {new.get(key)!r};"
+                " give the same settings, or start again with --overwrite"
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= _flat(value, name + ".") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in weights.items()}
