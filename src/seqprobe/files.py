@@ -1,4 +1,4 @@
-"""Files are written to a ``.part`` beside their place and renamed: a reader never sees half a file."""
+"""Files are written to a ``.part`` beside their place and renamed; nobody reads half a file."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     part = path.with_name(path.name + ".part")
     try:
         yield part
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
     """Return the hexadecimal sha256 of a file's bytes."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

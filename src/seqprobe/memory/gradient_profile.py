@@ -1,10 +1,11 @@
-"""How strongly does the output at t react to the input k steps earlier?"""
+"""How strongly the output at t reacts to the input k steps earlier."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -73,17 +74,23 @@ def gradient_profile(
     Returns
     -------
     xarray.Dataset
-        ``G, G1, Ggeo`` (lag): root mean square, mean, and geometric mean norm; ``share`` (lag):
-        ``G^2`` over its sum; ``peak_lag``, ``mean_lag``; ``mass_quantile`` (quantile): smallest K
-        that holds a share q; ``threshold_length`` (threshold): last k with G at least eps of its
-        peak, at most `max_lag`; ``half_life``: of an exponential tail, NaN where none fits (see
-        `functionals.exponential_tail`); ``structural_zero``: first lag from which G is exactly 0
-        also in float64; ``receptive_field``: of the architecture; ``jac_norm2`` (trial, time, lag):
-        all estimates. ``*_ci`` (ci_bound, ...): 95 % percentile intervals, 1000 bootstrap
-        replicates over sequences. ``float64_deviation``: largest relative difference from a float64
-        run of the first sequence, over lags with G above a thousandth of its peak;
-        ``noise_floor``: largest G that is off by more than 1 %; ``underflow_lag``: first lag that is
-        0 in the model's precision and not in float64. Absent values are NaN.
+        Absent values are NaN.
+
+        * ``jac_norm2`` (trial, time, lag): all estimates.
+        * ``G``, ``G1``, ``Ggeo`` (lag): root mean square, mean and geometric mean norm.
+        * ``share``, ``cumulative_share`` (lag): ``G^2`` over its sum, and the running sum.
+        * ``peak_lag``, ``mean_lag``: in steps.
+        * ``mass_quantile`` (quantile): smallest K that holds a share q of ``G^2``.
+        * ``threshold_length`` (threshold): last k with G at least eps of its peak, up to `max_lag`.
+        * ``half_life``: of an exponential tail, where one fits; see `functionals.exponential_tail`.
+        * ``structural_zero``: first lag from which G is exactly 0, in float64 too.
+        * ``receptive_field``: of the architecture.
+        * ``float64_deviation``: largest relative difference from a float64 run of the first
+          sequence, over lags with G above a thousandth of its peak.
+        * ``noise_floor``: largest G that this run finds to be off by more than 1 %.
+        * ``underflow_lag``: first lag that is 0 in the model's precision but not in float64.
+        * ``*_ci`` (ci_bound, ...): 95 % percentile intervals of 1000 bootstrap replicates over
+          sequences.
 
     Raises
     ------
@@ -153,11 +160,13 @@ def _inputs(model: nn.Module, batch: Tensor | Batch) -> Tensor:
                 "model takes tokens and has no 'embed' method, so there is no input to"
                 " differentiate; give it one that returns (B, T, E)"
             )
-        x = model.embed(x).detach()
+        x = cast("Callable[[Tensor], Tensor]", model.embed)(x).detach()
     elif like is not None:
         x = x.to(like.dtype)
     if x.dim() != 3:
-        raise UsageError(f"inputs have shape {tuple(x.shape)} (allowed: (N, T, D) or tokens (N, T))")
+        raise UsageError(
+            f"inputs have shape {tuple(x.shape)} (allowed: (N, T, D) or tokens (N, T))"
+        )
     return x
 
 
@@ -228,9 +237,7 @@ def _compare_with_float64(
     )
 
 
-def _summarise(
-    squares: np.ndarray, precision: _Precision, rng: np.random.Generator
-) -> xr.Dataset:
+def _summarise(squares: np.ndarray, precision: _Precision, rng: np.random.Generator) -> xr.Dataset:
     """Return estimates and bootstrap intervals from (trial, time, lag)."""
     by_trial = squares.mean(axis=1)
     n = len(by_trial)
@@ -238,6 +245,7 @@ def _summarise(
     if n > 1:
         weights = np.concatenate([weights, rng.multinomial(n, weights[0], _REPLICATES) / n])
     profiles = np.sqrt(weights @ by_trial)
+    share = functionals.shares(profiles)
     norms = np.sqrt(squares)
     with np.errstate(divide="ignore"):
         geometric = np.exp(np.log(norms).mean(axis=(0, 1)))
@@ -254,7 +262,10 @@ def _summarise(
         **_estimate("G", lag, profiles, "root mean square Jacobian norm", per_input),
         "G1": variable(lag, norms.mean(axis=(0, 1)), "mean Jacobian norm", per_input),
         "Ggeo": variable(lag, geometric, "geometric mean Jacobian norm", per_input),
-        **_estimate("share", lag, functionals.shares(profiles), "share of squared sensitivity", "1"),
+        **_estimate("share", lag, share, "share of squared sensitivity", "1"),
+        **_estimate(
+            "cumulative_share", lag, np.cumsum(share, axis=1), "share within that lag", "1"
+        ),
         **_estimate("peak_lag", (), functionals.peak_lag(profiles), "lag of the peak", "steps"),
         **_estimate("mean_lag", (), functionals.mean_lag(profiles), "mean lag", "steps"),
         **_estimate(
@@ -312,9 +323,7 @@ def _estimate(
 
 def _percentile(replicates: np.ndarray, q: float) -> np.ndarray:
     """Return a percentile that is a value of the sample, so that a lag stays a lag."""
-    method = "inverted_cdf"
-    bound: np.ndarray = np.percentile(replicates, q, axis=0, method=method)
-    return bound
+    return np.asarray(np.percentile(replicates, q, axis=0, method="inverted_cdf"))
 
 
 def _steps(dims: tuple[str, ...], values: np.ndarray | float, long_name: str) -> xr.Variable:

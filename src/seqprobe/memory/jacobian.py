@@ -76,9 +76,9 @@ def squared_jacobians(
         rows = torch.tensor([i for i, _ in chunk for _ in range(n_probes)], device=x.device)
         at = torch.tensor([times[j] for _, j in chunk for _ in range(n_probes)], device=x.device)
         gradient = _vjp(model, x[rows], at, probes.repeat(len(chunk), 1))
-        by_step = gradient.double().square().sum(dim=2)
-        by_step = by_step.reshape(len(chunk), n_probes, -1).sum(dim=1).cpu().numpy()
-        for row, (i, j) in zip(by_step, chunk, strict=True):
+        by_row = gradient.double().square().sum(dim=2)
+        by_pair = by_row.reshape(len(chunk), n_probes, -1).sum(dim=1).cpu().numpy()
+        for row, (i, j) in zip(by_pair, chunk, strict=True):
             t = times[j]
             squares[i, j] = row[t - max_lag : t + 1][::-1]
         done += len(chunk)

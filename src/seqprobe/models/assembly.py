@@ -94,9 +94,7 @@ class Model(SequenceModule):
         y, state = self.core(self.embed(x), state, trace)
         return self.head(y), state
 
-    def step(
-        self, x_t: Tensor, state: State, trace: Trace | None = None
-    ) -> tuple[Tensor, State]:
+    def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map (B, D), or tokens (B,), to outputs (B, K) and the next state."""
         self._check_input(x_t, steps=False)
         y, state = self.core.step(self.embed(x_t), state, trace)

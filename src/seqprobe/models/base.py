@@ -53,9 +53,7 @@ class SequenceModule(nn.Module, ABC):
         """Map a sequence (B, T, D) to outputs (B, T, K) and the state after its last step."""
 
     @abstractmethod
-    def step(
-        self, x_t: Tensor, state: State, trace: Trace | None = None
-    ) -> tuple[Tensor, State]:
+    def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map one input (B, D) to one output (B, K) and the next state."""
 
     @abstractmethod
@@ -116,9 +114,7 @@ class Stack(SequenceModule):
             after |= _with_prefix(i, end)
         return self.norm(x), after
 
-    def step(
-        self, x_t: Tensor, state: State, trace: Trace | None = None
-    ) -> tuple[Tensor, State]:
+    def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map (B, D) through all layers; see `SequenceModule.step`."""
         after: State = {}
         for i, layer in enumerate(self._layers()):

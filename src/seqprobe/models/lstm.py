@@ -32,7 +32,9 @@ class LSTMConfig(ModelConfig):
 
 
 class LSTMLayer(RecurrentLayer):
-    """One layer of long short-term memory (Hochreiter and Schmidhuber 1997; Gers et al. 2000)::
+    """One layer of long short-term memory (Hochreiter and Schmidhuber 1997; Gers et al. 2000).
+
+    In formulas::
 
         i, f, o = sigmoid(W x + U h + b)     g = tanh(W_g x + U_g h + b_g)
         c' = f * c + i * g                   h' = o * tanh(c')
@@ -59,9 +61,7 @@ class LSTMLayer(RecurrentLayer):
 
     parts = ("h", "c")
 
-    def __init__(
-        self, d_in: int, width: int, peephole: bool = False, cifg: bool = False
-    ) -> None:
+    def __init__(self, d_in: int, width: int, peephole: bool = False, cifg: bool = False) -> None:
         super().__init__(d_in, width, gates=3 if cifg else 4)
         self.cifg = cifg
         self.peephole = nn.Parameter(torch.zeros(2 if cifg else 3, width)) if peephole else None

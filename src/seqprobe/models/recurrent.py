@@ -1,4 +1,4 @@
-"""What the non-linear recurrent cells share: parameters in torch's layout and the loop over time."""
+"""What the recurrent cells share: parameters in torch's layout and the loop over time."""
 
 from __future__ import annotations
 
@@ -75,9 +75,7 @@ class RecurrentLayer(SequenceModule):
         """Return H reals for every part, whatever the length."""
         return len(self.parts) * self.width
 
-    def step(
-        self, x_t: Tensor, state: State, trace: Trace | None = None
-    ) -> tuple[Tensor, State]:
+    def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map (B, D) to (B, H); see `SequenceModule.step`."""
         put = None if trace is None else trace.put
         vectors = tuple(state[part] for part in self.parts)

@@ -122,9 +122,7 @@ class TCNBlock(SequenceModule):
                 trace.put(f"pre{i}", value)
         return y, after
 
-    def step(
-        self, x_t: Tensor, state: State, trace: Trace | None = None
-    ) -> tuple[Tensor, State]:
+    def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map (B, D_in) to (B, width); see `SequenceModule.step`."""
         y, after, pre = self._run(x_t[:, None], state)
         if trace is not None:

@@ -101,9 +101,7 @@ class TransformerBlock(SequenceModule):
             trace.put("attn", weights.transpose(1, 2))
         return y, after
 
-    def step(
-        self, x_t: Tensor, state: State, trace: Trace | None = None
-    ) -> tuple[Tensor, State]:
+    def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map (B, width) to (B, width); see `SequenceModule.step`."""
         y, after, weights = self._run(
             x_t[:, None], state, trace is not None and trace.wants("attn")
@@ -186,9 +184,7 @@ class TransformerCore(Stack):
         """Map (B, T, width) to (B, T, width); see `SequenceModule.forward`."""
         return super().forward(x + self._position(state, x.shape[1]), state, trace)
 
-    def step(
-        self, x_t: Tensor, state: State, trace: Trace | None = None
-    ) -> tuple[Tensor, State]:
+    def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map (B, width) to (B, width); see `SequenceModule.step`."""
         return super().step(x_t + self._position(state, 1), state, trace)
 

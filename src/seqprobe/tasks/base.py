@@ -114,7 +114,7 @@ class Task(ABC):
     spec: Spec
 
     def __init__(self, config: Any = None) -> None:
-        self.config = config if config is not None else self.Config()
+        self.config: Any = config if config is not None else self.Config()
 
     @property
     def length(self) -> int:

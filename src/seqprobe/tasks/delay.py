@@ -12,8 +12,16 @@ from seqprobe.config import bounded
 from seqprobe.errors import UsageError
 from seqprobe.seeding import generator
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig, check_split
-from seqprobe.tasks.base import masked_mean
+from seqprobe.tasks.base import (
+    Baseline,
+    Batch,
+    Metric,
+    Split,
+    Task,
+    TaskConfig,
+    check_split,
+    masked_mean,
+)
 
 __all__ = ["Delay", "DelayConfig"]
 

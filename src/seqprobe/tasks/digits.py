@@ -13,8 +13,16 @@ from seqprobe.config import bounded
 from seqprobe.errors import UsageError
 from seqprobe.seeding import generator
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig, check_split
-from seqprobe.tasks.base import last_step_cross_entropy
+from seqprobe.tasks.base import (
+    Baseline,
+    Batch,
+    Metric,
+    Split,
+    Task,
+    TaskConfig,
+    check_split,
+    last_step_cross_entropy,
+)
 
 __all__ = ["Digits", "DigitsConfig"]
 

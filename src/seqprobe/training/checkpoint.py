@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import os
 import pickle
 import warnings
@@ -223,7 +224,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     if path.is_dir():
         raise UnreadableFileError(f"'{path}' is a folder, not a checkpoint file")
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             head = file.read(4)
     except FileNotFoundError:
         raise UnreadableFileError(f"'{path}' does not exist; check the name") from None
@@ -253,10 +254,9 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _unsafe(path: Path, error: Exception) -> str:
     # torch names the object it refused as "GLOBAL module.name"; the rest is advice to run it.
     words = str(error).split()
-    named = [b for a, b in zip(words, words[1:], strict=False) if a == "GLOBAL"]
+    named = [b for a, b in itertools.pairwise(words) if a == "GLOBAL"]
     what = f"the Python object {named[0]}" if named else "Python objects"
     return (
         f"'{path}' holds {what}, which could run code, and was not opened;"
         " save weights and settings only (a state_dict), not a whole module"
     )
-

@@ -340,7 +340,9 @@ def _finished(path: Path, recipe: Recipe) -> Checkpoint:
     found = {name: getattr(checkpoint, name) for name in recipe.as_dict()}
     _check_same(found, recipe.as_dict(), path)
     if checkpoint.status == "diverged":
-        raise DivergedError(f"'{path}' diverged: {checkpoint.stopped}; start again with --overwrite")
+        raise DivergedError(
+            f"'{path}' diverged: {checkpoint.stopped}; start again with --overwrite"
+        )
     if checkpoint.status != "complete":
         raise UsageError(
             f"'{path}' is not complete and its resume file is gone; start again with --overwrite"

@@ -1,0 +1,117 @@
+"""The entry point: commands are imported when they are called, errors become one line.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 unreadable file, 4 not applicable to this model, 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+import seqprobe
+from seqprobe.errors import SeqprobeError, suggestion
+
+__all__ = ["main", "run"]
+
+# Name -> module and the line that 'seqprobe --help' shows without importing it.
+COMMANDS = {
+    "train": ("seqprobe.cli.train", "Train a model on a task and keep it as a checkpoint."),
+    "memory": ("seqprobe.cli.memory", "How far back does a trained model remember?"),
+    "ls": ("seqprobe.cli.ls", "List models, tasks, checkpoints or analyses."),
+    "show": ("seqprobe.cli.show", "Show what a checkpoint holds."),
+}
+
+EXAMPLES = """\b
+Examples:
+  seqprobe memory checkpoints/digits
+  seqprobe train gru delay -o gru.pt --steps 200
+  seqprobe show checkpoints/delay/gru-s0.pt
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports each on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of that name."""
+        if cmd_name not in COMMANDS:
+            ctx.fail(
+                f"unknown command '{cmd_name}'{suggestion(cmd_name, COMMANDS)}"
+                f" (allowed: {', '.join(COMMANDS)})"
+            )
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES
+)
+@click.version_option(seqprobe.__version__, prog_name="seqprobe")
+def app() -> None:
+    """Train sequence models of any architecture, keep them, and take them apart."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and return its exit code; errors are printed as one line."""
+    try:
+        result: Any = app.main(arguments, prog_name="seqprobe", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "seqprobe"
+        return _fail(f"{_one_line(error.format_message())} (see '{path} --help')", 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", 130)
+    except SeqprobeError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader went away, as in '| head'; nobody is left to write to, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f": '{error.filename}'" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        return _fail("out of memory; use a smaller model, batch, length or --sequences", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or "not enough memory" in text
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).removesuffix(".")
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"seqprobe: error: {message}", err=True)
+    return code
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""What commands share: options, progress, tables and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["analysis_options", "echo_json", "plain", "progress", "run_options", "table"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def run_options(command: Command) -> Command:
+    """Add the options of everything that computes: seed, device, JSON, quiet."""
+    for option in reversed(
+        [
+            click.option(
+                "--seed",
+                type=click.IntRange(0, 2**63 - 1),
+                default=0,
+                show_default=True,
+                help="Seed of all randomness.",
+            ),
+            click.option(
+                "--device",
+                default="auto",
+                show_default=True,
+                help="Where to compute: auto, cpu, cuda, ...",
+            ),
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+            click.option("-q", "--quiet", is_flag=True, help="No progress bar, no remarks."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def analysis_options(command: Command) -> Command:
+    """Add the options that every analysis has."""
+    for option in reversed(
+        [
+            click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...|FOLDER..."),
+            click.option(
+                "-o", "--output", metavar="FILE.nc", help="Write the results, for xarray."
+            ),
+            click.option(
+                "--figure",
+                "figures",
+                multiple=True,
+                metavar="FILE.pdf",
+                help="Draw them (.pdf, .png, .svg); may be repeated.",
+            ),
+            run_options,
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def plain(value: Any) -> Any:
+    """Return a JSON value: arrays become lists, whole steps integers, NaN and infinities null."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def echo_json(content: Any) -> None:
+    """Print one object on stdout."""
+    click.echo(json.dumps(plain(content), allow_nan=False))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print aligned columns on stdout, never wrapped, so that a pipe gets whole lines."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+@contextmanager
+def progress(quiet: bool, unit: str) -> Iterator[Callable[[float, float, str], None]]:
+    """Yield ``update(done, total, text)``: a bar on a terminal's stderr, nothing in a pipe."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total, text: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, text: bar.update(
+            task, completed=done, total=total, description=text
+        )

@@ -1,0 +1,62 @@
+"""A group whose main job needs no subcommand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+__all__ = ["DefaultGroup"]
+
+
+class DefaultGroup(click.Group):
+    """A group that runs its default command unless an argument names another one.
+
+    The first argument that equals a subcommand selects it, wherever it stands; options before it
+    are passed on. Values of options are not arguments, and a path with the name of a subcommand is
+    written ``./name``.
+
+    Parameters
+    ----------
+    default
+        Name of the default command.
+    """
+
+    def __init__(self, *args: Any, default: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move the subcommand's name to the front, adding the default one if there is none."""
+        if not args or set(args) & set(ctx.help_option_names):
+            named = self._position(ctx, args)
+            if named is None:
+                return super().parse_args(ctx, args or ["--help"])
+        position = self._position(ctx, args)
+        if position is None:
+            return super().parse_args(ctx, [self.default, *args])
+        return super().parse_args(ctx, [args[position], *args[:position], *args[position + 1 :]])
+
+    def _position(self, ctx: click.Context, args: list[str]) -> int | None:
+        """Return where the first argument that names a subcommand stands."""
+        takes_value = self._options_with_value(ctx)
+        skip = False
+        for i, word in enumerate(args):
+            if skip:
+                skip = False
+            elif word == "--":
+                return None
+            elif word in takes_value:
+                skip = True
+            elif word in self.commands:
+                return i
+        return None
+
+    def _options_with_value(self, ctx: click.Context) -> set[str]:
+        return {
+            spelling
+            for command in self.commands.values()
+            for parameter in command.get_params(ctx)
+            if isinstance(parameter, click.Option) and not parameter.is_flag
+            for spelling in parameter.opts
+        }

@@ -1,0 +1,115 @@
+"""``seqprobe ls``: what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from seqprobe.cli.common import echo_json, table
+from seqprobe.cli.inputs import expand
+from seqprobe.errors import SeqprobeError
+
+EXAMPLES = """\b
+Examples:
+  seqprobe ls models
+  seqprobe ls tasks --json
+  seqprobe ls checkpoints checkpoints
+  seqprobe ls analyses
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("what", type=click.Choice(["models", "tasks", "checkpoints", "analyses"]))
+@click.argument("folder", default="checkpoints")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(what: str, folder: str, as_json: bool) -> None:
+    """List models, tasks, checkpoints (in FOLDER, default 'checkpoints') or analyses."""
+    if what == "checkpoints":
+        rows = _checkpoints(folder)
+    else:
+        rows = {"models": _models, "tasks": _tasks, "analyses": _analyses}[what]()
+    if as_json:
+        echo_json({"schema": "seqprobe.ls/1", what: rows})
+    else:
+        cells = [[_text(value) for value in row.values()] for row in rows]
+        table([name.replace("_", " ") for name in rows[0]], cells)
+
+
+def _models() -> list[dict[str, Any]]:
+    from seqprobe.models import MODELS
+
+    return [
+        {
+            "model": entry.name,
+            "summary": entry.summary,
+            "settings": dataclasses.asdict(entry.config()),
+            "lr": entry.learning_rate,
+        }
+        for entry in MODELS.values()
+    ]
+
+
+def _tasks() -> list[dict[str, Any]]:
+    from seqprobe.tasks import TASKS
+
+    return [
+        {
+            "task": task.name,
+            "summary": task.summary,
+            "settings": dataclasses.asdict(task.Config()),
+            "metric": f"{task.metric.name} ({task.metric.better} is better)",
+            "chance": task.chance,
+            "solved_at": task.solved_at,
+        }
+        for task in TASKS.values()
+    ]
+
+
+def _checkpoints(folder: str) -> list[dict[str, Any]]:
+    from seqprobe.training import load_checkpoint
+
+    rows = []
+    for path in expand([folder]):
+        try:
+            checkpoint = load_checkpoint(path)
+        except SeqprobeError as error:
+            click.echo(f"seqprobe: error: {error}", err=True)
+            continue
+        score = checkpoint.metrics.get("test") or checkpoint.metrics["valid"]
+        rows.append(
+            {
+                "checkpoint": str(path),
+                "model": checkpoint.model["name"],
+                "task": checkpoint.task["name"],
+                "seed": checkpoint.seed,
+                "params": checkpoint.params,
+                "metric": score["metric"],
+                "score": score["score"],
+                "solved": checkpoint.solved,
+                "status": checkpoint.status,
+            }
+        )
+    return rows
+
+
+def _analyses() -> list[dict[str, Any]]:
+    from seqprobe import memory
+
+    return [
+        {
+            "analysis": f"{room.__name__.removeprefix('seqprobe.')}.{name}",
+            "question": (getattr(room, name).__doc__ or "").partition("\n")[0],
+        }
+        for room in (memory,)
+        for name in room.__all__
+    ]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={item}" for key, item in value.items() if item is not None)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,63 @@
+"""``seqprobe show``: what a checkpoint holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from seqprobe.cli.common import echo_json
+from seqprobe.training import Checkpoint, load_checkpoint
+
+EXAMPLES = """\b
+Examples:
+  seqprobe show checkpoints/delay/gru-s0.pt
+  seqprobe show checkpoints/digits/tcn-s0.pt --json
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("checkpoint")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(checkpoint: str, as_json: bool) -> None:
+    """Show what a checkpoint holds: model, task, training, scores, and how it was made."""
+    content = _content(load_checkpoint(checkpoint))
+    if as_json:
+        echo_json({"schema": "seqprobe.show/1", **content})
+        return
+    for name, value in content.items():
+        if name in ("history", "weights"):
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+        click.echo(f"{name:<16} {_text(value)}")
+    for name, shape in content["weights"].items():
+        click.echo(f"  {name:<32} {'x'.join(map(str, shape))}")
+
+
+def _content(checkpoint: Checkpoint) -> dict[str, Any]:
+    assert checkpoint.origin is not None
+    model = checkpoint.build_model()
+    fields = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
+    del fields["origin"], fields["weights"], fields["metrics"]
+    return {
+        "checkpoint": checkpoint.origin.path,
+        "sha256": checkpoint.origin.sha256,
+        **fields,
+        **checkpoint.metrics,
+        "params": checkpoint.params,
+        "receptive_field": model.receptive_field,
+        "state_size": model.state_size(checkpoint.origin.train_length),
+        "weights": {name: list(weight.shape) for name, weight in checkpoint.weights.items()},
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}={_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

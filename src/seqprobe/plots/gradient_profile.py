@@ -1,0 +1,194 @@
+"""Sensitivity against lag, for one checkpoint or many."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from seqprobe.plots.style import RC, look, new_axes
+
+__all__ = ["cumulative_share", "gradient_profile", "gradient_profile_figure"]
+
+
+def gradient_profile(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw ``G(k) / max G`` against the lag on log axes.
+
+    One checkpoint of an architecture is a line with its 95 % interval over sequences. Several are
+    thin lines, one per seed, with their median and its 95 % bootstrap interval over seeds. A cross
+    on the lower edge marks the lag from which the gradient is exactly zero.
+
+    Parameters
+    ----------
+    profile
+        Result of `seqprobe.memory.gradient_profile`, or several along ``run``.
+    ax
+        Where to draw; a new figure if None.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn on.
+    """
+    ax = new_axes() if ax is None else ax
+    lowest = 0.03  # at least two decades, so that a flat profile looks flat
+    for model, runs in _by_model(profile):
+        relative = runs["G"].values / _peaks(runs)
+        lowest = min(lowest, float(relative[relative > 0].min(initial=1.0)))
+        _draw(ax, runs, model, "G", relative=True)
+    bottom = 10 ** math.floor(math.log10(lowest) - 0.3)
+    ax.set_yscale("log")
+    ax.set_ylim(bottom, 2)
+    _log_lags(ax, profile)
+    for threshold in profile["threshold"].values:
+        if threshold > bottom:
+            ax.axhline(threshold, color="0.8", lw=0.5, zorder=0)
+    for model, runs in _by_model(profile):
+        for zero in np.unique(np.atleast_1d(runs["structural_zero"].values)):
+            if not math.isnan(zero):
+                ax.plot(zero, bottom, "x", color=look(model).color, ms=6, mew=1.5, clip_on=False)
+                ax.annotate(
+                    f"0 from lag {zero:.0f}",
+                    (zero, bottom),
+                    xytext=(-4, 5),
+                    textcoords="offset points",
+                    ha="right",
+                    size=6,
+                    color=look(model).color,
+                )
+    ax.set_ylabel("relative sensitivity  $G(k)\\,/\\,\\max G$")
+    return ax
+
+
+def cumulative_share(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw the share of the squared sensitivity within lag k; see `gradient_profile`."""
+    ax = new_axes() if ax is None else ax
+    for model, runs in _by_model(profile):
+        _draw(ax, runs, model, "cumulative_share", relative=False)
+    _log_lags(ax, profile)
+    ax.set_ylim(0, 1.02)
+    ax.set_ylabel("cumulative share of $G^2$")
+    return ax
+
+
+def gradient_profile_figure(profile: xr.Dataset) -> Figure:
+    """Return the figure of ``seqprobe memory``: one row per task, both curves side by side.
+
+    Parameters
+    ----------
+    profile
+        Result of `seqprobe.memory.gradient_profile`, or several along ``run``.
+    """
+    tasks = _groups(profile, "task")
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(7.0, 0.35 + 2.5 * len(tasks)), layout="constrained")
+        axes = figure.subplots(len(tasks), 2, squeeze=False)
+        for (task, runs), (left, right) in zip(tasks, axes, strict=True):
+            runs = _without_padding(runs)
+            gradient_profile(runs, left)
+            cumulative_share(runs, right)
+            left.set_title(f"{task}: sensitivity to the input k steps back")
+            right.set_title("share of sensitivity within k steps")
+        handles: dict[str, Artist] = {}
+        for ax in axes[:, 0]:
+            handles |= {label: h for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        figure.legend(
+            list(handles.values()), list(handles), loc="outside upper center", ncols=len(handles)
+        )
+    return figure
+
+
+def _draw(ax: Axes, runs: xr.Dataset, model: str, name: str, relative: bool) -> None:
+    """Draw one architecture: a line with its interval, or its seeds with their median."""
+    lags, style = runs["lag"].values, look(model)
+    scale = _peaks(runs) if relative else np.ones((runs.sizes["run"], 1))
+    lines = runs[name].values / scale
+    if len(lines) == 1:
+        middle, label = lines[0], model
+        low, high = runs[f"{name}_ci"].values[0] / scale
+    else:
+        ax.plot(lags, _positive(lines).T, color=style.color, lw=0.5, alpha=0.35)
+        middle, low, high = _median_interval(lines)
+        label = f"{model} ({len(lines)} seeds)"
+    ax.fill_between(lags, low, high, color=style.color, alpha=0.2, lw=0)
+    ax.plot(
+        lags,
+        _positive(middle),
+        color=style.color,
+        linestyle=style.linestyle,
+        marker=style.marker,
+        markevery=_marked(lags),
+        label=label,
+    )
+
+
+def _peaks(runs: xr.Dataset) -> np.ndarray:
+    return np.asarray(runs["G"].max("lag").values)[:, None]
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """Leave out exact zeros, which have no place on a log axis."""
+    return np.where(values > 0, values, np.nan)
+
+
+def _median_interval(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the median over seeds and its 95 % bootstrap interval."""
+    rng = np.random.default_rng(0)
+    picks = rng.integers(len(lines), size=(1000, len(lines)))
+    medians = np.median(lines[picks], axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5], axis=0)
+    return np.median(lines, axis=0), low, high
+
+
+def _marked(lags: np.ndarray) -> list[int]:
+    """Return the positions of markers, evenly spread on the log axis."""
+    wanted = np.geomspace(1, max(2, lags[-1]), 7).round()
+    return sorted({int(np.abs(lags - lag).argmin()) for lag in (0, *wanted)})
+
+
+def _log_lags(ax: Axes, profile: xr.Dataset) -> None:
+    """Scale the lag axis: linear from 0 to 1, logarithmic beyond."""
+    last = int(profile["lag"].max())
+    ax.set_xscale("symlog", linthresh=1, linscale=0.4)
+    ax.set_xlim(-0.05, last * 1.06 + 0.05)
+    ticks = [0] + [m * 10**e for e in range(7) for m in (1, 2, 5) if m * 10**e <= last]
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel("lag k (steps)")
+    lengths = {int(value) for value in _values(profile, "train_length") if value}
+    for length in lengths:
+        if length <= last:
+            ax.axvline(length, color="0.4", lw=0.6, ls=":", zorder=0)
+
+
+def _values(profile: xr.Dataset, key: Literal["model", "task", "train_length"]) -> list[str]:
+    """Return what every run says of itself, from the coordinate or the shared attribute."""
+    n = profile.sizes.get("run", 1)
+    if key in profile.coords:
+        return [str(value) for value in np.atleast_1d(profile[key].values)]
+    return [str(profile.attrs.get(key, ""))] * n
+
+
+def _groups(profile: xr.Dataset, key: Literal["model", "task"]) -> list[tuple[str, xr.Dataset]]:
+    runs = profile if "run" in profile.dims else profile.expand_dims("run")
+    labels = np.array(_values(profile, key))
+    return [
+        (label, runs.isel(run=np.flatnonzero(labels == label))) for label in dict.fromkeys(labels)
+    ]
+
+
+def _by_model(profile: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    return _groups(profile, "model")
+
+
+def _without_padding(runs: xr.Dataset) -> xr.Dataset:
+    """Drop lags that no run of this task measured: other tasks' longer profiles pad them."""
+    return runs.isel(lag=np.flatnonzero(runs["G"].notnull().any("run").values))
