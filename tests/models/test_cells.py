@@ -1,0 +1,120 @@
+"""Own cells against torch's, and against their equations written out one unit at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqprobe.models.gru import GRULayer
+from seqprobe.models.lstm import LSTMLayer
+from seqprobe.models.recurrent import RecurrentLayer
+from seqprobe.models.rnn import RNNLayer
+from seqprobe.models.trace import Trace
+
+B, T, D, H = 3, 11, 4, 6
+
+
+def _x() -> Tensor:
+    return torch.randn(B, T, D, generator=torch.Generator().manual_seed(0)).double()
+
+
+def _with_weights(peer: nn.RNNBase, own: RecurrentLayer) -> nn.RNNBase:
+    """Copy our weights into torch's module, which splits each bias into two."""
+    weights = {
+        "weight_ih_l0": own.weight_ih,
+        "weight_hh_l0": own.weight_hh,
+        "bias_ih_l0": own.bias,
+        "bias_hh_l0": torch.zeros_like(own.bias),
+    }
+    if isinstance(own, GRULayer):
+        weights["bias_hh_l0"] = torch.cat([torch.zeros(2 * H).double(), own.bias_n])
+    peer.load_state_dict(weights)
+    return peer
+
+
+@pytest.mark.parametrize(
+    ("own", "peer"), [(RNNLayer, nn.RNN), (GRULayer, nn.GRU), (LSTMLayer, nn.LSTM)]
+)
+def test_own_cell_equals_torch(own: type[RecurrentLayer], peer: type[nn.RNNBase]) -> None:
+    layer = own(D, H).double()  # type: ignore[call-arg]
+    if isinstance(layer, GRULayer):
+        nn.init.normal_(layer.bias_n)
+    other = _with_weights(peer(D, H, batch_first=True).double(), layer)
+    x = _x().requires_grad_()
+    y, _ = layer(x)
+    z, _ = other(x)
+    torch.testing.assert_close(y, z, rtol=0, atol=1e-12)
+    (gy,) = torch.autograd.grad(y.square().sum(), x)
+    (gz,) = torch.autograd.grad(z.square().sum(), x)
+    torch.testing.assert_close(gy, gz, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("peephole", [False, True])
+@pytest.mark.parametrize("cifg", [False, True])
+def test_lstm_options_follow_their_equations(peephole: bool, cifg: bool) -> None:
+    layer = LSTMLayer(D, H, peephole=peephole, cifg=cifg).double()
+    if layer.peephole is not None:
+        nn.init.normal_(layer.peephole)
+    blocks = ["f", "g", "o"] if cifg else ["i", "f", "g", "o"]
+    w = dict(zip(blocks, layer.weight_ih.split(H), strict=True))
+    u = dict(zip(blocks, layer.weight_hh.split(H), strict=True))
+    b = dict(zip(blocks, layer.bias.split(H), strict=True))
+    p = {name: torch.zeros(H).double() for name in "ifo"}
+    if layer.peephole is not None:
+        p |= dict(zip(["f", "o"] if cifg else ["i", "f", "o"], layer.peephole, strict=True))
+    x = _x()
+    y, _ = layer(x)
+    h = c = torch.zeros(B, H).double()
+    for t in range(T):
+        pre = {name: x[:, t] @ w[name].T + h @ u[name].T + b[name] for name in blocks}
+        f = torch.sigmoid(pre["f"] + p["f"] * c)
+        i = 1 - f if cifg else torch.sigmoid(pre["i"] + p["i"] * c)
+        c = f * c + i * torch.tanh(pre["g"])
+        h = torch.sigmoid(pre["o"] + p["o"] * c) * torch.tanh(c)
+        torch.testing.assert_close(y[:, t], h, rtol=0, atol=1e-12)
+
+
+def test_gru_with_the_reset_before_follows_its_equations() -> None:
+    layer = GRULayer(D, H, reset="before").double()
+    (wr, wz, wn), (ur, uz, un) = layer.weight_ih.split(H), layer.weight_hh.split(H)
+    br, bz, bn = layer.bias.split(H)
+    x = _x()
+    y, _ = layer(x)
+    h = torch.zeros(B, H).double()
+    for t in range(T):
+        r = torch.sigmoid(x[:, t] @ wr.T + h @ ur.T + br)
+        z = torch.sigmoid(x[:, t] @ wz.T + h @ uz.T + bz)
+        n = torch.tanh(x[:, t] @ wn.T + (r * h) @ un.T + bn)
+        h = (1 - z) * h + z * n
+        torch.testing.assert_close(y[:, t], h, rtol=0, atol=1e-12)
+
+
+def test_the_two_resets_are_different_functions() -> None:
+    after, before = GRULayer(D, H, "after").double(), GRULayer(D, H, "before").double()
+    before.load_state_dict({k: v for k, v in after.state_dict().items() if k != "bias_n"})
+    assert (after(_x())[0] - before(_x())[0]).abs().max() > 1e-3
+
+
+def test_fused_lstm_equals_the_loop_in_float32() -> None:
+    layer = LSTMLayer(D, H)
+    x = _x().float()
+    fused, fused_state = layer(x)
+    loop, loop_state = layer(x, trace=Trace("forget"))
+    torch.testing.assert_close(fused, loop, rtol=1e-5, atol=1e-6)
+    for part in ("h", "c"):
+        torch.testing.assert_close(fused_state[part], loop_state[part], rtol=1e-5, atol=1e-6)
+
+
+def test_forget_gate_starts_open() -> None:
+    for cifg in (False, True):
+        layer = LSTMLayer(D, 64, cifg=cifg)
+        blocks = layer.bias.detach().split(64)
+        forget = blocks[0 if cifg else 1]
+        assert forget.mean() == pytest.approx(1.0, abs=0.05)
+        assert forget.min() > 0.8
+
+
+def test_recurrent_blocks_start_orthogonal() -> None:
+    for block in GRULayer(D, H).weight_hh.detach().split(H):
+        torch.testing.assert_close(block @ block.T, torch.eye(H), rtol=0, atol=1e-5)
