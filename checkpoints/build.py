@@ -2,7 +2,7 @@
 
     python checkpoints/build.py                 everything
     python checkpoints/build.py delay/gru       one entry (or several)
-    python checkpoints/build.py --seeds 3 digits    the accuracy table of the README, in a scratch folder
+    python checkpoints/build.py --seeds 3 digits    scores of three seeds, nothing shipped
 
 Each entry is one command, which the manifest records. One thread per training makes the files the
 same, byte for byte, on the same machine.

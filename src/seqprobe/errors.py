@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "DivergedError",
+    "InterruptedRunError",
     "NotApplicableError",
     "SeqprobeError",
     "UnreadableFileError",
@@ -48,6 +49,12 @@ class DivergedError(SeqprobeError):
     """Training met a loss that is not finite."""
 
     exit_code = 1
+
+
+class InterruptedRunError(SeqprobeError):
+    """The user stopped work that can go on later; the message says how."""
+
+    exit_code = 130
 
 
 def suggestion(value: str, allowed: Iterable[str]) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from cases import CAUSAL, Case
-from reference import naive, systems
 from torch import Tensor, nn
 
+from cases import CAUSAL, Case
+from reference import naive, systems
 from seqprobe.errors import NotApplicableError, SeqprobeError, UsageError
 from seqprobe.memory import gradient_profile
 from seqprobe.memory.jacobian import orthonormal_probes, squared_jacobians
@@ -82,9 +82,9 @@ def test_non_normal_chain_grows_and_stops() -> None:
 
 def test_uniform_attention_is_flat_and_depends_on_time() -> None:
     result = profile(systems.UniformAttention(), white(2, 30), max_lag=15, n_times=15)
-    norms = np.sqrt(result["jac_norm2"])
-    expected = (1 / (result["time"] + 1)).broadcast_like(norms)
-    np.testing.assert_allclose(norms, expected.transpose(*norms.dims), rtol=1e-12)
+    norms = np.sqrt(result["jac_norm2"].values)
+    expected = 1 / (result["time"].values + 1)
+    np.testing.assert_allclose(norms, np.broadcast_to(expected[:, None], norms.shape), rtol=1e-12)
     assert math.isnan(float(result["half_life"]))
 
 
@@ -169,8 +169,8 @@ def test_logits_are_centred() -> None:
         spec = Spec("continuous", 1, "class", 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            own = x * torch.tensor([1.0, 0.0, 0.0]).double()
-            return own + 100 * systems.Delay(2)(x)
+            past: Tensor = systems.Delay(2)(x)
+            return x * torch.tensor([1.0, 0.0, 0.0]).double() + 100 * past
 
     result = profile(Shift(), white(2, 12))
     np.testing.assert_allclose(result["G"][0], math.sqrt(2 / 3), rtol=1e-12)
@@ -213,7 +213,7 @@ def test_float64_deviation_finds_lost_digits() -> None:
             self.gain = nn.Parameter(torch.tensor(1e6 / 3))
 
         def forward(self, x: Tensor) -> Tensor:
-            past = systems.Delay(1)(x)
+            past: Tensor = systems.Delay(1)(x)
             return (self.gain + 0.01) * past - self.gain * past
 
     result = profile(Cancelling(), white(2, 12))

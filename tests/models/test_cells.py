@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,8 +38,10 @@ def _with_weights(peer: nn.RNNBase, own: RecurrentLayer) -> nn.RNNBase:
 @pytest.mark.parametrize(
     ("own", "peer"), [(RNNLayer, nn.RNN), (GRULayer, nn.GRU), (LSTMLayer, nn.LSTM)]
 )
-def test_own_cell_equals_torch(own: type[RecurrentLayer], peer: type[nn.RNNBase]) -> None:
-    layer = own(D, H).double()  # type: ignore[call-arg]
+def test_own_cell_equals_torch(
+    own: Callable[[int, int], RecurrentLayer], peer: Callable[..., nn.RNNBase]
+) -> None:
+    layer = own(D, H).double()
     if isinstance(layer, GRULayer):
         nn.init.normal_(layer.bias_n)
     other = _with_weights(peer(D, H, batch_first=True).double(), layer)

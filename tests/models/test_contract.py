@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from cases import CAUSAL, Case
 from reference import naive
-
 from seqprobe.models import MODELS, Trace
 from seqprobe.state import flatten, layout, size, unflatten
 

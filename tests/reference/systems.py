@@ -86,7 +86,8 @@ class Product(nn.Module):
     """y_t = x_{t-1} x_{t-2}."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return Delay(1)(x) * Delay(2)(x)
+        y: Tensor = Delay(1)(x) * Delay(2)(x)
+        return y
 
 
 class Parity(nn.Module):

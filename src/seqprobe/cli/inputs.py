@@ -10,7 +10,12 @@ from typing import Any
 import click
 import xarray as xr
 
-from seqprobe.errors import NotApplicableError, SeqprobeError, UnreadableFileError
+from seqprobe.errors import (
+    NotApplicableError,
+    SeqprobeError,
+    UnreadableFileError,
+    UsageError,
+)
 from seqprobe.training import Checkpoint, load_checkpoint
 
 __all__ = ["Outcome", "analyse_all", "expand"]
@@ -34,11 +39,11 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """Return 3 if any file was unreadable, else 1 if any failed, 0 if any succeeded, else 4."""
+        """Return the gravest code of what was skipped; not applicable counts only if all is."""
         codes = {entry["code"] for entry in self.skipped}
-        for code in (UnreadableFileError.exit_code, SeqprobeError.exit_code):
-            if code in codes:
-                return code
+        for error in (UnreadableFileError, SeqprobeError, UsageError):
+            if error.exit_code in codes:
+                return error.exit_code
         return 0 if self.results else NotApplicableError.exit_code
 
     def report(self) -> None:
@@ -72,11 +77,7 @@ def expand(paths: Sequence[str]) -> list[Path]:
 
 
 def analyse_all(paths: Sequence[Path], analyse: Callable[[Checkpoint, int], xr.Dataset]) -> Outcome:
-    """Apply ``analyse(checkpoint, position)`` to every file.
-
-    A mistake in the call itself (a usage error) ends the command; anything wrong with one
-    checkpoint is noted and the others go on.
-    """
+    """Apply ``analyse(checkpoint, position)`` to every file, going on past one that fails."""
     outcome = Outcome([], [], [])
     for i, path in enumerate(paths):
         try:

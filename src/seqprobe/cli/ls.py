@@ -24,17 +24,19 @@ Examples:
 @click.argument("what", type=click.Choice(["models", "tasks", "checkpoints", "analyses"]))
 @click.argument("folder", default="checkpoints")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(what: str, folder: str, as_json: bool) -> None:
+def command(what: str, folder: str, as_json: bool) -> int:
     """List models, tasks, checkpoints (in FOLDER, default 'checkpoints') or analyses."""
+    code = 0
     if what == "checkpoints":
-        rows = _checkpoints(folder)
+        rows, code = _checkpoints(folder)
     else:
         rows = {"models": _models, "tasks": _tasks, "analyses": _analyses}[what]()
     if as_json:
         echo_json({"schema": "seqprobe.ls/1", what: rows})
-    else:
+    elif rows:
         cells = [[_text(value) for value in row.values()] for row in rows]
         table([name.replace("_", " ") for name in rows[0]], cells)
+    return code
 
 
 def _models() -> list[dict[str, Any]]:
@@ -67,15 +69,17 @@ def _tasks() -> list[dict[str, Any]]:
     ]
 
 
-def _checkpoints(folder: str) -> list[dict[str, Any]]:
+def _checkpoints(folder: str) -> tuple[list[dict[str, Any]], int]:
+    """Return a row per checkpoint, and the exit code: that of the last unreadable file."""
     from seqprobe.training import load_checkpoint
 
-    rows = []
+    rows, code = [], 0
     for path in expand([folder]):
         try:
             checkpoint = load_checkpoint(path)
         except SeqprobeError as error:
             click.echo(f"seqprobe: error: {error}", err=True)
+            code = error.exit_code
             continue
         score = checkpoint.metrics.get("test") or checkpoint.metrics["valid"]
         rows.append(
@@ -91,7 +95,7 @@ def _checkpoints(folder: str) -> list[dict[str, Any]]:
                 "status": checkpoint.status,
             }
         )
-    return rows
+    return rows, code
 
 
 def _analyses() -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def _write(outcome: Outcome, output: str | None, figures: tuple[str, ...]) -> No
 
 def _as_json(checkpoint: Checkpoint, result: xr.Dataset) -> dict[str, Any]:
     """Return the object of one checkpoint; absent values are null."""
-    assert checkpoint.origin is not None
+    assert checkpoint.origin is not None  # it was read from a file
     content: dict[str, Any] = {
         "checkpoint": checkpoint.origin.path,
         "sha256": checkpoint.origin.sha256,
@@ -180,7 +181,13 @@ def _number(value: float) -> float | int | None:
 
 
 def _print_table(outcome: Outcome, quiet: bool) -> None:
-    rows = list(map(_row, outcome.checkpoints, outcome.results))
+    names = _short_names([_path(checkpoint) for checkpoint in outcome.checkpoints])
+    rows = [
+        [name, *_row(checkpoint, result)]
+        for name, checkpoint, result in zip(
+            names, outcome.checkpoints, outcome.results, strict=True
+        )
+    ]
     header = "checkpoint|task|model|params|score|solved|peak lag|90 % of G^2|last >= 10 %|>= 1 %"
     header += "|>= 0.1 % of peak|half-life|field"
     table(header.split("|"), rows)
@@ -193,25 +200,30 @@ def _print_table(outcome: Outcome, quiet: bool) -> None:
         " 0 at n: exactly zero from lag n",
         err=True,
     )
-    for checkpoint, result in zip(outcome.checkpoints, outcome.results, strict=True):
+    for name, result in zip(names, outcome.results, strict=True):
         deviation = float(result["float64_deviation"])
         if deviation > _DEVIATION_LIMIT:
             click.echo(
-                f"{_label(checkpoint)}: float32 is off by {deviation:.1%}; use --dtype float64",
+                f"{name}: float32 is off by {deviation:.1%}; use --dtype float64",
                 err=True,
             )
 
 
-def _label(checkpoint: Checkpoint) -> str:
-    assert checkpoint.origin is not None
-    return Path(checkpoint.origin.path).name
+def _path(checkpoint: Checkpoint) -> str:
+    assert checkpoint.origin is not None  # it was read from a file
+    return checkpoint.origin.path
+
+
+def _short_names(paths: list[str]) -> list[str]:
+    """Return the paths without the folder that all of them share."""
+    shared = Path(os.path.commonpath([Path(path).parent for path in paths]))
+    return [str(Path(path).relative_to(shared)) for path in paths]
 
 
 def _row(checkpoint: Checkpoint, result: xr.Dataset) -> list[str]:
     score = checkpoint.metrics.get("test") or checkpoint.metrics["valid"]
     largest = int(result["lag"].max())
     cells = [
-        _label(checkpoint),
         checkpoint.task["name"],
         checkpoint.model["name"],
         str(checkpoint.params),

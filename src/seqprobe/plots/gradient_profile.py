@@ -38,14 +38,11 @@ def gradient_profile(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
         The axes drawn on.
     """
     ax = new_axes() if ax is None else ax
-    lowest = 0.03  # at least two decades, so that a flat profile looks flat
-    for model, runs in _by_model(profile):
-        relative = runs["G"].values / _peaks(runs)
-        lowest = min(lowest, float(relative[relative > 0].min(initial=1.0)))
-        _draw(ax, runs, model, "G", relative=True)
-    bottom = 10 ** math.floor(math.log10(lowest) - 0.3)
+    bottom = _bottom(profile)
     ax.set_yscale("log")
     ax.set_ylim(bottom, 2)
+    for model, runs in _by_model(profile):
+        _draw(ax, runs, model, "G", relative=True)
     _log_lags(ax, profile)
     for threshold in profile["threshold"].values:
         if threshold > bottom:
@@ -129,8 +126,19 @@ def _draw(ax: Axes, runs: xr.Dataset, model: str, name: str, relative: bool) -> 
     )
 
 
+def _bottom(profile: xr.Dataset) -> float:
+    """Return the lower end of the axis: below the smallest value, and two decades at least."""
+    lowest = 0.03
+    for _, runs in _by_model(profile):
+        relative = runs["G"].values / _peaks(runs)
+        lowest = min(lowest, float(relative[relative > 0].min(initial=1.0)))
+    return float(10 ** math.floor(math.log10(lowest) - 0.3))
+
+
 def _peaks(runs: xr.Dataset) -> np.ndarray:
-    return np.asarray(runs["G"].max("lag").values)[:, None]
+    """Return the largest G of every run, (run, 1); 1 for a silent one, which stays at zero."""
+    peaks = np.asarray(runs["G"].max("lag").values)[:, None]
+    return np.where(peaks > 0, peaks, 1.0)
 
 
 def _positive(values: np.ndarray) -> np.ndarray:

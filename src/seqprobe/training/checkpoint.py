@@ -11,6 +11,7 @@ import io
 import itertools
 import os
 import pickle
+import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -184,8 +185,9 @@ def _parse(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Checkpoi
     names = [f.name for f in dataclasses.fields(Checkpoint) if f.name != "origin"]
     checkpoint = Checkpoint(**{name: content[name] for name in names})
     for name, weight in checkpoint.weights.items():
-        if not isinstance(weight, Tensor) or weight.layout != torch.strided:
-            raise TypeError(f"weight '{name}' is not a tensor")
+        dense = isinstance(weight, Tensor) and weight.layout == torch.strided
+        if not (dense and (weight.is_floating_point() or weight.is_complex())):
+            raise TypeError(f"weight '{name}' is not a tensor of reals")
     origin = Origin(
         path=str(path),
         sha256=sha256(path),
@@ -207,9 +209,27 @@ def _parse(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Checkpoi
 def write_tensors(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write builtins and tensors atomically; the same content makes the same bytes."""
     buffer = io.BytesIO()
-    torch.save(dict(content), buffer)  # into memory, because torch puts a file's name into the file
+    # Into memory, because torch puts a file's name into the file.
+    torch.save(_canonical(dict(content)), buffer)
     with atomic(path) as part:
         part.write_bytes(buffer.getbuffer())
+
+
+def _canonical(value: Any) -> Any:
+    """Rebuild nested values so that equal content pickles to equal bytes.
+
+    A pickle refers back to objects it has met, so that its bytes depend on which equal strings are
+    the same object, which differs between a fresh run and a resumed one.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return value
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -14,7 +14,12 @@ import torch
 from torch import Tensor
 
 from seqprobe.config import from_mapping
-from seqprobe.errors import DivergedError, UnreadableFileError, UsageError
+from seqprobe.errors import (
+    DivergedError,
+    InterruptedRunError,
+    UnreadableFileError,
+    UsageError,
+)
 from seqprobe.files import check_output
 from seqprobe.models import ModelConfig, architecture, build_model
 from seqprobe.seeding import torch_seeded
@@ -174,6 +179,14 @@ class Trainer:
             f" try a smaller train.lr (it was {self.recipe.config.lr:g})"
         )
 
+    def interrupted(self) -> InterruptedRunError:
+        """Return the error that says how to go on."""
+        saved = self.history[-1]["step"] if self.resume_path.exists() else 0
+        return InterruptedRunError(
+            f"interrupted at update {self.step}; the same call with --resume goes on from"
+            f" update {saved:.0f}"
+        )
+
     def checkpoint(self, status: str, stopped: str) -> Checkpoint:
         """Return the best weights with all that is known about them."""
         task = self.recipe.task
@@ -295,6 +308,8 @@ def train(
         If the file exists, or ``resume`` finds a run with other settings.
     DivergedError
         If the loss is not finite; the last good checkpoint stays.
+    InterruptedRunError
+        On Ctrl-C; the run can be resumed from its last validation.
     """
     path = check_output(path, (".pt",))
     entry = architecture(model)
@@ -316,7 +331,10 @@ def train(
     with torch_seeded(seed, "dropout"):
         if interrupted:
             trainer.restore()
-        checkpoint = trainer.run(on_step)
+        try:
+            checkpoint = trainer.run(on_step)
+        except KeyboardInterrupt:
+            raise trainer.interrupted() from None
     if keep_resume:
         trainer.save()
     else:

@@ -1,0 +1,98 @@
+"""``seqprobe ls`` and ``seqprobe show``, the help pages, and the examples at their end."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import Seqprobe
+from seqprobe.cli.app import COMMANDS
+from seqprobe.cli.app import EXAMPLES as TOP
+from seqprobe.models import MODELS
+from seqprobe.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_lists_hold_the_registries(seqprobe: Seqprobe) -> None:
+    models = seqprobe("ls models --json").json["models"]
+    assert [row["model"] for row in models] == list(MODELS)
+    tasks = seqprobe("ls tasks --json").json["tasks"]
+    assert [row["task"] for row in tasks] == list(TASKS)
+    analyses = seqprobe("ls analyses --json").json["analyses"]
+    assert "memory.gradient_profile" in [row["analysis"] for row in analyses]
+    assert "Return the gradient-by-lag profile" in seqprobe("ls analyses").out
+    assert "width=64" in seqprobe("ls models").out
+
+
+def test_list_of_checkpoints(seqprobe: Seqprobe) -> None:
+    rows = seqprobe("ls checkpoints zoo --json").json["checkpoints"]
+    assert [(row["model"], row["task"]) for row in rows] == [
+        ("gru", "delay"),
+        ("rnn", "digits"),
+        ("tcn", "delay"),
+    ]
+    Path("zoo/bad.pt").write_text("x")
+    result = seqprobe("ls checkpoints zoo")
+    assert result.code == 3
+    assert result.out.count("\n") == 4
+    assert "not a torch file" in result.error
+
+
+def test_show_prints_all_and_as_json(seqprobe: Seqprobe) -> None:
+    text = seqprobe("show zoo/tcn.pt").out
+    for word in ("tcn", "delay", "receptive_field", "13", "state_size", "core.layers.0.conv0.gain"):
+        assert word in text
+    content = seqprobe("show zoo/tcn.pt --json").json
+    assert content["schema"] == "seqprobe.show/1"
+    assert content["model"]["config"]["kernel"] == 3
+    assert content["weights"]["head.weight"] == [1, 32]
+    assert content["test"]["metric"] == "nmse"
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "message"),
+    [
+        ("show", 2, "Missing argument 'CHECKPOINT'"),
+        ("show zoo", 3, "is a folder, not a checkpoint file"),
+        ("show none.pt", 3, "does not exist"),
+        ("ls", 2, "Missing argument"),
+        ("ls modles", 2, "'modles' is not one of"),
+        ("ls checkpoints none", 3, "'none' does not exist"),
+        ("--jsn", 2, "No such option '--jsn'"),
+    ],
+)
+def test_bad_input_gets_one_line(seqprobe: Seqprobe, line: str, code: int, message: str) -> None:
+    result = seqprobe(line)
+    assert result.code == code
+    assert message in result.error
+    assert result.out == ""
+
+
+def _examples() -> list[str]:
+    texts = [TOP] + [importlib.import_module(module).EXAMPLES for module, _ in COMMANDS.values()]
+    lines = (line.strip() for text in texts for line in text.splitlines())
+    return [line for line in lines if line.startswith("seqprobe ")]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "memory profile"])
+def test_help_ends_with_its_examples(seqprobe: Seqprobe, command: str) -> None:
+    result = seqprobe(f"{command} --help")
+    assert result.code == 0
+    assert result.out.rstrip().splitlines()[-1].strip() in _examples()
+
+
+def test_the_examples_of_the_help_pages_work(seqprobe: Seqprobe) -> None:
+    Path("checkpoints").symlink_to(ROOT / "checkpoints")
+    for line in dict.fromkeys(_examples()):
+        result = seqprobe(line.removeprefix("seqprobe "))
+        assert result.code == 0, f"{line}: {result.err}"
+        assert result.out
+
+
+def test_no_arguments_shows_the_help(seqprobe: Seqprobe) -> None:
+    result = seqprobe("")
+    assert result.code == 2
+    assert "Commands:" in result.out
