@@ -13,7 +13,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 demo: $(READY)
 	$(BIN)/python -m seqprobe memory checkpoints/digits \
-		--figure figures/demo_memory.pdf --figure figures/demo_memory.png -o figures/demo_memory.nc
+		--figure figures/demo_memory.pdf --figure figures/demo_memory.png
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow" -n 2
