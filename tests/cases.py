@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqprobe.models import MODELS, Model, build_model
+from seqprobe.models import Model, build_model
 from seqprobe.spec import Spec
 
 CONTINUOUS = Spec("continuous", 3, "regression", 2)
@@ -26,7 +26,12 @@ class Case:
         return f"{self.model}-{self.spec.input_kind}-{options}"
 
     def build(self, seed: int = 0) -> Model:
-        return build_model(self.model, self.spec, self.config, seed=seed)
+        """Build the model with every parameter moved, also those that start at zero or one."""
+        model = build_model(self.model, self.spec, self.config, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+        return model
 
     def inputs(self, batch: int, length: int, seed: int = 0) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -55,5 +60,4 @@ CAUSAL = [
     Case(model, {"width": 8, "layers": 2, **config}, spec)
     for model, config in FORMS
     for spec in (CONTINUOUS, TOKENS)
-    if MODELS[model] is not None
 ]

@@ -111,6 +111,7 @@ def test_streams_of_different_purposes_differ() -> None:
     ]  # fmt: skip
     draws = [seeding.generator(s, *p).random() for s in (0, 1) for p in purposes]
     assert len(set(draws)) == len(draws)
+    assert seeding.generator(1, "a").random() != seeding.generator(1, "a", 0).random()
     assert seeding.generator(1, "train", 1).random() == seeding.generator(1, "train", 1).random()
     with pytest.raises(UsageError, match="non-negative"):
         seeding.generator(-1, "train")

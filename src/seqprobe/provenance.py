@@ -25,6 +25,8 @@ class Origin:
         Of the file's bytes.
     task
         Name of the task it was trained on.
+    model_config, task_config
+        All settings of both, as JSON.
     seed
         Seed of the training.
     step
@@ -38,6 +40,8 @@ class Origin:
     path: str
     sha256: str
     task: str
+    model_config: str
+    task_config: str
     seed: int
     step: int
     train_length: int
@@ -94,6 +98,8 @@ def model_attrs(model: Any) -> dict[str, str | int]:
             "checkpoint": origin.path,
             "checkpoint_sha256": origin.sha256,
             "task": origin.task,
+            "model_config": origin.model_config,
+            "task_config": origin.task_config,
             "train_seed": origin.seed,
             "train_step": origin.step,
             "train_length": origin.train_length,

@@ -23,7 +23,8 @@ def _sequence(seed: int, purpose: tuple[str | int, ...]) -> np.random.SeedSequen
         raise UsageError(f"seed must be a non-negative integer, got {seed}")
     # crc32 turns a purpose into a number that is the same on every machine and Python version.
     words = [zlib.crc32(p.encode()) if isinstance(p, str) else p for p in purpose]
-    return np.random.SeedSequence([seed, *words])
+    # The count keeps purposes apart that differ by a trailing zero, which the hash pads anyway.
+    return np.random.SeedSequence([seed, len(words), *words])
 
 
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqprobe.errors import UsageError
+
 __all__ = ["Layout", "Part", "State", "flatten", "layout", "size", "unflatten"]
 
 State = dict[str, Tensor]
@@ -54,6 +56,8 @@ def layout(state: Mapping[str, Tensor]) -> Layout:
 
 def flatten(state: Mapping[str, Tensor]) -> Tensor:
     """Return the state as one real vector per batch row, (B, N); differentiable."""
+    if not state:
+        raise UsageError("state is empty: this model keeps nothing between steps")
     rows = []
     for tensor in state.values():
         real = torch.view_as_real(tensor) if tensor.is_complex() else tensor

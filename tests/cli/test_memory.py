@@ -125,6 +125,47 @@ def test_unreadable_file_costs_itself_only(seqprobe: Seqprobe) -> None:
     assert result.err.count("\n") == 2
 
 
+def test_a_folder_without_checkpoints_costs_itself_only(seqprobe: Seqprobe) -> None:
+    Path("empty").mkdir()
+    result = seqprobe("memory zoo/gru.pt empty --sequences 4 --json")
+    assert result.code == 3
+    assert len(result.json["results"]) == 1
+    assert result.json["skipped"] == [
+        {"checkpoint": "empty", "code": 3, "reason": "folder 'empty' holds no checkpoint (*.pt)"}
+    ]
+
+
+def test_relative_and_absolute_paths_may_be_mixed(seqprobe: Seqprobe, zoo: Path) -> None:
+    result = seqprobe(f"memory zoo/gru.pt {zoo}/tcn.pt --sequences 4")
+    assert result.code == 0
+    assert [line.split()[0].rsplit("/")[-1] for line in result.out.splitlines()[1:]] == [
+        "gru.pt",
+        "tcn.pt",
+    ]
+
+
+def test_one_sequence_has_no_interval(seqprobe: Seqprobe) -> None:
+    result = seqprobe("memory zoo/gru.pt --sequences 1")
+    assert "[" not in result.out
+    assert seqprobe("memory zoo/gru.pt --sequences 1 --json").json["results"][0]["G_ci"] == [
+        [None] * 65,
+        [None] * 65,
+    ]
+
+
+def test_help_of_the_group_is_that_of_its_main_job(seqprobe: Seqprobe) -> None:
+    for line in ("memory --help", "memory a.pt --help", "memory --json -h"):
+        result = seqprobe(line)
+        assert result.code == 0
+        assert "--figure" in result.out
+
+
+def test_a_name_with_a_line_break_makes_one_line(seqprobe: Seqprobe) -> None:
+    result = seqprobe("memory 'a\nb.pt'")
+    assert result.code == 3
+    assert r"'a\nb.pt' does not exist" in result.error
+
+
 def test_not_applicable_is_four_only_if_nothing_applies(
     seqprobe: Seqprobe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

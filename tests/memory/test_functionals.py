@@ -57,6 +57,8 @@ def test_exponential_tail_after_a_peak() -> None:
     "profile",
     [
         1.0 / (LAGS + 1) ** 0.3,  # a power law
+        np.where(LAGS < 20, 0.01, 1 / np.maximum(LAGS, 1) ** 2.0),  # one after a late peak
+        np.where(LAGS < 20, np.exp(-LAGS / 20.0), np.exp(-(LAGS - 20) / 5 - 1)),  # a knee
         np.ones(41),  # flat
         1.001**LAGS,  # the peak is the last lag: no tail
         np.exp(-LAGS / 500.0),  # too slow to see a half-life
@@ -66,6 +68,22 @@ def test_exponential_tail_after_a_peak() -> None:
 )
 def test_no_half_life_where_no_exponential_fits(profile: np.ndarray) -> None:
     assert np.isnan(functionals.exponential_tail(rows(profile)).half_life).all()
+
+
+def test_no_half_life_where_replicates_prefer_a_power_law() -> None:
+    exponential, power = np.exp(-(LAGS + 1) / 9.0), 1.0 / (LAGS + 1) ** 2
+    mostly = np.array([exponential] * 99 + [power])
+    assert np.isfinite(functionals.exponential_tail(mostly).half_life[0])
+    often = np.array([exponential] * 80 + [power] * 20)
+    assert np.isnan(functionals.exponential_tail(often).half_life).all()
+
+
+def test_a_replicate_that_rises_has_no_finite_half_life() -> None:
+    rows_ = np.array([np.exp(-LAGS / 9.0)] * 99 + [np.exp(LAGS / 90.0)])
+    tail = functionals.exponential_tail(rows_)
+    assert np.isinf(tail.half_life[-1])
+    assert np.isfinite(tail.half_life[:-1]).all()
+    assert tail.lags == (1, 40)
 
 
 def test_tail_ends_at_the_noise_floor() -> None:

@@ -226,6 +226,45 @@ def test_float64_run_has_nothing_to_compare_with() -> None:
     assert math.isnan(float(profile(systems.scalar(0.9), white(2, 30))["float64_deviation"]))
 
 
+def test_underflow_between_taps_does_not_hide_the_structural_zero() -> None:
+    taps = [1.0, 0.0, 0.0, 1e-60, 0.0, 1.0]
+    single = profile(Weighted(taps), white(2, 20), n_times=2)
+    assert int(single["underflow_lag"]) == 3
+    assert int(single["structural_zero"]) == 6
+
+
+class Weighted(systems.FIR):
+    """A filter that has a float32 parameter, so that it is compared with float64."""
+
+    def __init__(self, weights: list[float]) -> None:
+        super().__init__(weights)
+        self.unused = nn.Parameter(torch.zeros(1))
+
+
+def test_inputs_that_never_vary_are_told_apart() -> None:
+    x = white(50, 6)
+    x[:, 2] = 0.7
+    x[:, 4] *= 3
+    result = profile(systems.FIR([1.0, 1.0, 1.0, 1.0, 1.0]), x, max_lag=4, n_times=1)
+    np.testing.assert_allclose(result["G"], 1, rtol=1e-12)
+    sd = x.std(dim=0)[:, 0].numpy()
+    np.testing.assert_allclose(result["G_sd"], sd[::-1][:5], rtol=1e-12)
+    assert float(result["G_sd"][3]) == 0
+    assert float(result["constant_share"]) == pytest.approx(1 / 5)
+
+
+def test_complex_weights_keep_their_imaginary_part_in_float64() -> None:
+    lags = np.arange(21)
+    expected = 0.9**lags * np.abs(np.cos(0.7 * lags))
+    model = systems.ComplexMode(0.9, 0.7)
+    single = profile(model, white(2, 30), max_lag=20)
+    np.testing.assert_allclose(single["G"], expected, atol=1e-5)
+    assert float(single["float64_deviation"]) < 1e-3
+    double = profile(model, white(2, 30), max_lag=20, dtype=torch.float64)
+    np.testing.assert_allclose(double["G"], expected, atol=1e-6)
+    assert model.pole.dtype == torch.complex64
+
+
 def test_structural_zero_of_a_tcn_is_its_receptive_field() -> None:
     config = {"width": 6, "kernel": 5, "layers": 3}
     model = build_model("tcn", Spec("continuous", 1, "regression", 1), config, seed=1)

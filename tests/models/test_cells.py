@@ -58,15 +58,15 @@ def test_own_cell_equals_torch(
 @pytest.mark.parametrize("cifg", [False, True])
 def test_lstm_options_follow_their_equations(peephole: bool, cifg: bool) -> None:
     layer = LSTMLayer(D, H, peephole=peephole, cifg=cifg).double()
-    if layer.peephole is not None:
-        nn.init.normal_(layer.peephole)
+    for vector in layer.peephole.values():
+        nn.init.normal_(vector)
     blocks = ["f", "g", "o"] if cifg else ["i", "f", "g", "o"]
     w = dict(zip(blocks, layer.weight_ih.split(H), strict=True))
     u = dict(zip(blocks, layer.weight_hh.split(H), strict=True))
     b = dict(zip(blocks, layer.bias.split(H), strict=True))
     p = {name: torch.zeros(H).double() for name in "ifo"}
-    if layer.peephole is not None:
-        p |= dict(zip(["f", "o"] if cifg else ["i", "f", "o"], layer.peephole, strict=True))
+    p |= dict(layer.peephole.items())
+    assert len(layer.peephole) == (0 if not peephole else 2 if cifg else 3)
     x = _x()
     y, _ = layer(x)
     h = c = torch.zeros(B, H).double()

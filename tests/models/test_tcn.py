@@ -23,7 +23,7 @@ def _peer(block: TCNBlock, x: Tensor) -> Tensor:
         conv = nn.Conv1d(d_in, out, kernel, padding=own.past, dilation=own.dilation).double()
         conv = weight_norm(conv)
         with torch.no_grad():
-            conv.parametrizations.weight.original0.copy_(own.gain)
+            conv.parametrizations.weight.original0.copy_(own.gain[:, None, None])
             conv.parametrizations.weight.original1.copy_(own.direction)
             conv.bias.copy_(own.bias)
         y = torch.relu(conv(y)[:, :, : x.shape[1]])
@@ -45,7 +45,8 @@ def test_start_is_that_of_a_plain_convolution() -> None:
     torch.manual_seed(0)
     block = TCNBlock(16, 64, 8, 1)
     direction = block.conv0.direction.detach()
-    weight = block.conv0.gain.detach() * direction / direction.norm(dim=(1, 2), keepdim=True)
+    weight = block.conv0.gain.detach()[:, None, None] * direction
+    weight = weight / direction.norm(dim=(1, 2), keepdim=True)
     bound = (16 * 8) ** -0.5
     assert weight.abs().max() <= bound * (1 + 1e-5)
     assert weight.std() == pytest.approx(bound / 3**0.5, rel=0.05)

@@ -22,7 +22,9 @@ from seqprobe.plots.style import look
 def result(model: str, decay: float, seed: int = 0, task: str = "t", lags: int = 20) -> xr.Dataset:
     x = torch.randn(4, 40, 1, dtype=torch.float64)
     made = gradient_profile(systems.scalar(decay), x, max_lag=lags)
-    return made.assign_attrs(model=model, task=task, checkpoint=f"{task}/{model}-{seed}.pt")
+    return made.assign_attrs(
+        model=model, task=task, checkpoint=f"{task}/{model}-{seed}.pt", train_seed=seed
+    )
 
 
 def heights(line: Line2D) -> np.ndarray:
@@ -55,11 +57,36 @@ def test_seeds_of_one_architecture_become_a_median_with_thin_lines() -> None:
     assert sum(line.get_linewidth() == 0.5 and line.get_alpha() == 0.35 for line in ax.lines) == 5
 
 
+def test_other_settings_are_other_lines_not_other_seeds() -> None:
+    wide = result("gru", 0.5).assign_attrs(model_config='{"width": 64, "layers": 1}')
+    narrow = result("gru", 0.8).assign_attrs(model_config='{"width": 8, "layers": 1}')
+    ax = plots.gradient_profile(schema.combine_runs([wide, narrow]))
+    labels = [str(line.get_label()) for line in ax.lines if "gru" in str(line.get_label())]
+    assert labels == ["gru width=64", "gru width=8"]
+    short = result("gru", 0.5).assign_attrs(task_config='{"delay": 5}')
+    long = result("gru", 0.8).assign_attrs(task_config='{"delay": 9}')
+    figure = plots.gradient_profile_figure(schema.combine_runs([short, long]))
+    titles = [ax.get_title(loc="left") for ax in figure.axes[::2]]
+    assert titles[0].startswith("t delay=5: ")
+    assert titles[1].startswith("t delay=9: ")
+
+
+def test_a_file_and_its_copy_are_not_two_seeds() -> None:
+    twice = schema.combine_runs([result("gru", 0.5), result("gru", 0.5)])
+    labels = [str(line.get_label()) for line in plots.gradient_profile(twice).lines]
+    assert "gru (2 runs)" in labels
+
+
+def test_sensitivity_per_standard_deviation_can_be_drawn() -> None:
+    ax = plots.gradient_profile(result("gru", 0.5), quantity="G_sd")
+    assert "sd" in ax.get_ylabel()
+
+
 def test_exact_zero_is_marked_and_not_drawn() -> None:
     x = torch.randn(3, 60, 1, dtype=torch.float64)
     made = gradient_profile(systems.FIR([1.0, 0.5, 0.25]), x).assign_attrs(model="tcn")
     ax = plots.gradient_profile(made)
-    assert [text.get_text() for text in ax.texts] == ["0 from lag 3"]
+    assert "0 from lag 3" in [text.get_text() for text in ax.texts]
     line = next(line for line in ax.lines if line.get_label() == "tcn")
     assert np.isnan(heights(line)[3:]).all()
 

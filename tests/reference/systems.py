@@ -51,6 +51,23 @@ def rotation(radius: float, angle: float, full: bool) -> Linear:
     return Linear(a, torch.tensor([[1.0], [0.0]]).double(), c)
 
 
+class ComplexMode(nn.Module):
+    """h_t = r e^{i theta} h_{t-1} + x_t, y_t = Re h_t, in complex64."""
+
+    def __init__(self, radius: float, angle: float) -> None:
+        super().__init__()
+        self.pole = nn.Parameter(torch.polar(torch.tensor(radius), torch.tensor(angle)))
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.zeros_like(x[:, 0]) * self.pole
+        outputs = []
+        for x_t in x.unbind(1):
+            h = self.pole * h + x_t
+            outputs.append(self.gain * h.real)
+        return torch.stack(outputs, dim=1)
+
+
 class Delay(nn.Module):
     """y_t = x_{t-D}, without a state of its own."""
 

@@ -108,7 +108,9 @@ def _one_line(text: str) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"seqprobe: error: {message}", err=True)
+    from seqprobe.cli.common import echo_error
+
+    echo_error(message)
     return code
 
 

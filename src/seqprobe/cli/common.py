@@ -11,7 +11,15 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["analysis_options", "echo_json", "plain", "progress", "run_options", "table"]
+__all__ = [
+    "analysis_options",
+    "echo_error",
+    "echo_json",
+    "plain",
+    "progress",
+    "run_options",
+    "table",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -74,6 +82,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def echo_error(message: str) -> None:
+    """Print one line on stderr; control characters, as in a file's name, are spelled out."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    click.echo(f"seqprobe: error: {line}", err=True)
 
 
 def echo_json(content: Any) -> None:

@@ -28,10 +28,6 @@ class DefaultGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Move the subcommand's name to the front, adding the default one if there is none."""
-        if not args or set(args) & set(ctx.help_option_names):
-            named = self._position(ctx, args)
-            if named is None:
-                return super().parse_args(ctx, args or ["--help"])
         position = self._position(ctx, args)
         if position is None:
             return super().parse_args(ctx, [self.default, *args])

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import xarray as xr
 
+from seqprobe.cli.common import echo_error
 from seqprobe.errors import (
     NotApplicableError,
     SeqprobeError,
     UnreadableFileError,
     UsageError,
 )
-from seqprobe.training import Checkpoint, load_checkpoint
+from seqprobe.training import RESUME_SUFFIX, Checkpoint, load_checkpoint
 
 __all__ = ["Outcome", "analyse_all", "expand"]
 
@@ -53,40 +53,44 @@ class Outcome:
             named = (
                 reason if entry["checkpoint"] in reason else f"'{entry['checkpoint']}': {reason}"
             )
-            click.echo(f"seqprobe: error: {named}", err=True)
+            echo_error(named)
 
 
-def expand(paths: Sequence[str]) -> list[Path]:
-    """Return the checkpoint files of a list of files and folders, each once, folders sorted.
+def expand(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Return the checkpoint files of files and folders, each once, and what had to be skipped.
 
-    Raises
-    ------
-    UnreadableFileError
-        If a folder holds no checkpoint.
+    Folders are searched in depth and sorted; one that holds no checkpoint is skipped with code 3.
     """
     found: dict[Path, None] = {}
+    skipped = []
     for path in map(Path, paths):
         if not path.is_dir():
             found[path] = None
             continue
-        inside = sorted(p for p in path.rglob("*.pt") if not p.name.endswith(".resume.pt"))
+        inside = sorted(p for p in path.rglob("*.pt") if not p.name.endswith(RESUME_SUFFIX))
         if not inside:
-            raise UnreadableFileError(f"folder '{path}' holds no checkpoint (*.pt)")
+            reason = f"folder '{path}' holds no checkpoint (*.pt)"
+            skipped.append(_skip(path, UnreadableFileError(reason)))
         found |= dict.fromkeys(inside)
-    return list(found)
+    return list(found), skipped
 
 
-def analyse_all(paths: Sequence[Path], analyse: Callable[[Checkpoint, int], xr.Dataset]) -> Outcome:
-    """Apply ``analyse(checkpoint, position)`` to every file, going on past one that fails."""
-    outcome = Outcome([], [], [])
-    for i, path in enumerate(paths):
+def _skip(path: Path, error: SeqprobeError) -> dict[str, Any]:
+    return {"checkpoint": str(path), "code": error.exit_code, "reason": str(error)}
+
+
+def analyse_all(
+    paths: Sequence[str], analyse: Callable[[Checkpoint, int, int], xr.Dataset]
+) -> Outcome:
+    """Apply ``analyse(checkpoint, position, total)`` to every file, going on past failures."""
+    files, skipped = expand(paths)
+    outcome = Outcome([], [], skipped)
+    for i, path in enumerate(files):
         try:
             checkpoint = load_checkpoint(path)
-            result = analyse(checkpoint, i)
+            result = analyse(checkpoint, i, len(files))
         except SeqprobeError as error:
-            outcome.skipped.append(
-                {"checkpoint": str(path), "code": error.exit_code, "reason": str(error)}
-            )
+            outcome.skipped.append(_skip(path, error))
         else:
             outcome.checkpoints.append(checkpoint)
             outcome.results.append(result)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from seqprobe.cli.common import echo_json, table
+from seqprobe.cli.common import echo_error, echo_json, table
 from seqprobe.cli.inputs import expand
 from seqprobe.errors import SeqprobeError
 
@@ -74,14 +74,18 @@ def _checkpoints(folder: str) -> tuple[list[dict[str, Any]], int]:
     from seqprobe.training import load_checkpoint
 
     rows, code = [], 0
-    for path in expand([folder]):
+    paths, skipped = expand([folder])
+    for entry in skipped:
+        echo_error(entry["reason"])
+        code = entry["code"]
+    for path in paths:
         try:
             checkpoint = load_checkpoint(path)
         except SeqprobeError as error:
-            click.echo(f"seqprobe: error: {error}", err=True)
+            echo_error(str(error))
             code = error.exit_code
             continue
-        score = checkpoint.metrics.get("test") or checkpoint.metrics["valid"]
+        score = checkpoint.score
         rows.append(
             {
                 "checkpoint": str(path),

@@ -16,13 +16,14 @@ from seqprobe import device as devices
 from seqprobe import schema
 from seqprobe.cli.common import analysis_options, echo_json, progress, table
 from seqprobe.cli.groups import DefaultGroup
-from seqprobe.cli.inputs import Outcome, analyse_all, expand
+from seqprobe.cli.inputs import Outcome, analyse_all
 from seqprobe.files import check_output
 from seqprobe.training import Checkpoint
 
 JSON_SCHEMA = "seqprobe.memory/1"
 _SEQUENCES = {"last": 256, "each": 64}  # about 1000 (sequence, time) pairs at 16 output times
 _DEVIATION_LIMIT = 0.01
+_CONSTANT_LIMIT = 0.05
 
 EXAMPLES = """\b
 Examples:
@@ -35,11 +36,7 @@ Examples:
 
 @click.group(cls=DefaultGroup, default="profile", epilog=EXAMPLES)
 def command() -> None:
-    """Measure how far back a trained model remembers.
-
-    Without a subcommand this is 'profile'. A path that has the name of a subcommand is written
-    ./NAME.
-    """
+    """Measure how far back a trained model remembers; without a subcommand, by 'profile'."""
 
 
 @command.command(epilog=EXAMPLES)
@@ -79,15 +76,17 @@ def profile(
 
     Reads test sequences of the task that each checkpoint was trained on and differentiates outputs
     by inputs. G(k) is the root mean square norm of the Jacobian at lag k.
+
+    This is 'seqprobe memory' without a subcommand; a path that has the name of a subcommand is
+    written ./NAME. Subcommands: profile.
     """
     _check_outputs(output, figures)
     devices.tune_malloc()
     where = devices.resolve(device)
-    paths = expand(checkpoints)
 
     with progress(quiet, "checkpoints") as update:
 
-        def analyse(checkpoint: Checkpoint, i: int) -> xr.Dataset:
+        def analyse(checkpoint: Checkpoint, i: int, total: int) -> xr.Dataset:
             model = checkpoint.build_model().to(where)
             task = checkpoint.build_task()
             size = sequences if sequences is not None else _SEQUENCES[task.spec.readout]
@@ -97,10 +96,10 @@ def profile(
                 max_lag=max_lag,
                 dtype=None if dtype is None else getattr(torch, dtype),
                 seed=seed,
-                on_progress=lambda done, of: update(i + done / of, len(paths), paths[i].name),
+                on_progress=lambda done, of: update(i + done / of, total, _path(checkpoint)),
             )
 
-        outcome = analyse_all(paths, analyse)
+        outcome = analyse_all(checkpoints, analyse)
     if outcome.results:
         _write(outcome, output, figures)
     if as_json:
@@ -200,13 +199,18 @@ def _print_table(outcome: Outcome, quiet: bool) -> None:
         " 0 at n: exactly zero from lag n",
         err=True,
     )
-    for name, result in zip(names, outcome.results, strict=True):
+    by_name = list(zip(names, outcome.results, strict=True))
+    constant = [(name, float(result["constant_share"])) for name, result in by_name]
+    if blank := [f"{share:.0%} ({name})" for name, share in constant if share > _CONSTANT_LIMIT]:
+        click.echo(
+            f"inputs that never vary in these sequences hold {', '.join(blank)} of G^2;"
+            " G_sd in the results leaves them out",
+            err=True,
+        )
+    for name, result in by_name:
         deviation = float(result["float64_deviation"])
         if deviation > _DEVIATION_LIMIT:
-            click.echo(
-                f"{name}: float32 is off by {deviation:.1%}; use --dtype float64",
-                err=True,
-            )
+            click.echo(f"{name}: float32 is off by {deviation:.1%}; use --dtype float64", err=True)
 
 
 def _path(checkpoint: Checkpoint) -> str:
@@ -216,12 +220,13 @@ def _path(checkpoint: Checkpoint) -> str:
 
 def _short_names(paths: list[str]) -> list[str]:
     """Return the paths without the folder that all of them share."""
-    shared = Path(os.path.commonpath([Path(path).parent for path in paths]))
-    return [str(Path(path).relative_to(shared)) for path in paths]
+    absolute = [Path(path).absolute() for path in paths]
+    shared = os.path.commonpath([path.parent for path in absolute])
+    return [str(path.relative_to(shared)) for path in absolute]
 
 
 def _row(checkpoint: Checkpoint, result: xr.Dataset) -> list[str]:
-    score = checkpoint.metrics.get("test") or checkpoint.metrics["valid"]
+    score = checkpoint.score
     largest = int(result["lag"].max())
     cells = [
         checkpoint.task["name"],
@@ -250,7 +255,7 @@ def _with_interval(
         return f">= {largest}"
     low, high = (_text(bound, digits) for bound in bounds)
     middle = _text(value, digits)
-    return middle if low == high == middle or middle == "-" else f"{middle} [{low}, {high}]"
+    return middle if "-" in (low, middle) or low == high == middle else f"{middle} [{low}, {high}]"
 
 
 def _text(value: xr.DataArray, digits: int = 0) -> str:

@@ -22,6 +22,8 @@ __all__ = [
 
 _MIN_TAIL_LAGS = 8
 _MIN_TAIL_R2 = 0.95
+_MIN_WINS = 0.95  # of replicates in which the exponential must beat a power law
+_MAX_BEND = 0.25  # of the slope, by which the two halves of the tail may differ
 
 
 def shares(profile: np.ndarray) -> np.ndarray:
@@ -75,21 +77,26 @@ class Tail:
     Attributes
     ----------
     half_life
-        ``tau ln 2`` of every replicate, (R,), in steps; NaN if the fit does not hold.
+        ``tau ln 2`` of every replicate, (R,), in steps; all NaN if the fit does not hold, infinite
+        for a replicate that does not fall.
     r2
         Share of the variance of log G that the line explains on the first row.
+    lags
+        First and last lag of the fit; NaN if there are too few.
     """
 
     half_life: np.ndarray
     r2: float
+    lags: tuple[float, float]
 
 
 def exponential_tail(profile: np.ndarray, floor: float = 0.0) -> Tail:
     """Fit the decay after the peak of the first row, and of all others on the same lags.
 
     The fit holds, and a half-life is given, if at least 8 consecutive lags after the peak lie above
-    `floor`, the line explains 95 % of the variance of log G there, and falls by at least a half
-    within them.
+    `floor`; the line explains 95 % of the variance of log G there; it falls by at least a half
+    within them; the slopes of the first and the second half differ by at most a quarter; and it
+    leaves less unexplained than a power law ``log G = a - b log k`` in 95 % of the replicates.
 
     Parameters
     ----------
@@ -104,15 +111,33 @@ def exponential_tail(profile: np.ndarray, floor: float = 0.0) -> Tail:
     low = np.flatnonzero(first[start:] <= floor)
     stop = start + int(low[0]) if len(low) else len(first)
     if stop - start < _MIN_TAIL_LAGS or np.any(profile[:, start:stop] <= 0):
-        return Tail(nothing, float("nan"))
-    lags = np.arange(start, stop) - (start + stop - 1) / 2
+        return Tail(nothing, float("nan"), (float("nan"), float("nan")))
+    lags = np.arange(start, stop, dtype=np.float64)
     logs = np.log(profile[:, start:stop])
-    logs = logs - logs.mean(axis=1, keepdims=True)
-    slope = logs @ lags / (lags @ lags)
-    spread = float(logs[0] @ logs[0])
-    r2 = float(slope[0] ** 2 * (lags @ lags) / spread) if spread > 0 else float("nan")
+    slope, residual = _line(lags, logs)
+    _, power_residual = _line(np.log(lags), logs)
+    spread = float(((logs[0] - logs[0].mean()) ** 2).sum())
+    r2 = 1 - float(residual[0]) / spread if spread > 0 else float("nan")
     with np.errstate(divide="ignore"):
-        half_life = np.where(slope < 0, -np.log(2) / slope, np.nan)
-    if not (r2 >= _MIN_TAIL_R2 and half_life[0] <= stop - start):
-        return Tail(nothing, r2)
-    return Tail(half_life, r2)
+        half_life = np.where(slope < 0, -np.log(2) / slope, np.inf)
+    half = len(lags) // 2
+    early, late = (_line(lags[part], logs[:1, part])[0][0] for part in _halves(half))
+    holds = (
+        r2 >= _MIN_TAIL_R2
+        and half_life[0] <= len(lags)
+        and abs(early - late) <= _MAX_BEND * abs(slope[0])
+        and np.mean(residual <= power_residual) >= _MIN_WINS
+    )
+    return Tail(half_life if holds else nothing, r2, (float(lags[0]), float(lags[-1])))
+
+
+def _halves(half: int) -> tuple[slice, slice]:
+    return slice(None, half), slice(half, None)
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return slope and squared residual of the least-squares line through every row of y (R, n)."""
+    x = x - x.mean()
+    y = y - y.mean(axis=1, keepdims=True)
+    slope = y @ x / (x @ x)
+    return slope, ((y - slope[:, None] * x) ** 2).sum(axis=1)

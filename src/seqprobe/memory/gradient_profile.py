@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from seqprobe import provenance
 from seqprobe.errors import NotApplicableError, SeqprobeError, UsageError
-from seqprobe.memory import functionals
 from seqprobe.memory.jacobian import orthonormal_probes, squared_jacobians
+from seqprobe.memory.precision import compare_with_float64
+from seqprobe.memory.summary import INTERVAL, steps, summarise
 from seqprobe.models.access import borrowed, check_causal, in_dtype
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
@@ -23,11 +24,7 @@ from seqprobe.tasks import Batch
 
 __all__ = ["gradient_profile"]
 
-QUANTILES = np.array([0.5, 0.9, 0.99])
-THRESHOLDS = np.array([0.1, 0.01, 0.001])
 _ALL_PROBES = 16  # outputs up to which the Frobenius norm is computed exactly
-_REPLICATES = 1000
-_CI = (2.5, 97.5)
 
 
 def gradient_profile(
@@ -78,11 +75,15 @@ def gradient_profile(
 
         * ``jac_norm2`` (trial, time, lag): all estimates.
         * ``G``, ``G1``, ``Ggeo`` (lag): root mean square, mean and geometric mean norm.
+        * ``G_sd`` (lag): as G, with every input in units of its standard deviation over the
+          sequences; sensitivity to inputs that never vary drops out.
+        * ``constant_share``: share of ``G^2`` at inputs that never vary in these sequences.
         * ``share``, ``cumulative_share`` (lag): ``G^2`` over its sum, and the running sum.
         * ``peak_lag``, ``mean_lag``: in steps.
         * ``mass_quantile`` (quantile): smallest K that holds a share q of ``G^2``.
         * ``threshold_length`` (threshold): last k with G at least eps of its peak, up to `max_lag`.
-        * ``half_life``: of an exponential tail, where one fits; see `functionals.exponential_tail`.
+        * ``half_life``: of an exponential tail, where one fits; see `functionals.exponential_tail`;
+          ``tail_r2``, ``tail_start``, ``tail_stop``: how well, and on which lags.
         * ``structural_zero``: first lag from which G is exactly 0, in float64 too.
         * ``receptive_field``: of the architecture.
         * ``float64_deviation``: largest relative difference from a float64 run of the first
@@ -120,14 +121,19 @@ def gradient_profile(
         window = _window(model, x.shape[1], max_lag, n_times)
         check_causal(worker, x)
         probes = _probes(worker, x, n_probes, seed)
-        squares = squared_jacobians(worker, x, window.times, probes, window.max_lag, on_progress)
+        squares, squares_sd, constant = squared_jacobians(
+            worker, x, window.times, probes, window.max_lag, _scales(x), on_progress
+        )
     _check_finite(squares, x.dtype)
-    precision = _compare_with_float64(worker, x, window, probes, squares)
-    result = _summarise(squares, precision, generator(seed, "bootstrap"))
-    result["receptive_field"] = _steps(
+    precision = compare_with_float64(worker, x, window.times, probes, squares)
+    result = summarise(squares, squares_sd, precision, generator(seed, "bootstrap"))
+    result["constant_share"] = variable(
+        (), _ratio(constant, squares), "share of G^2 at inputs that never vary", "1"
+    )
+    result["receptive_field"] = steps(
         (), _or_nan(getattr(model, "receptive_field", None)), "receptive field of the architecture"
     )
-    result.coords["time"] = _steps(("time",), np.array(window.times), "output time")
+    result.coords["time"] = steps(("time",), np.array(window.times), "output time")
     result.attrs = _attrs(model, x, window, probes, seed)
     return result
 
@@ -140,18 +146,9 @@ class _Window:
     times: list[int]
 
 
-@dataclass(frozen=True)
-class _Precision:
-    """What a float64 run of the first sequence says about the numbers; NaN where not compared."""
-
-    deviation: float = math.nan
-    noise_floor: float = 0.0
-    underflow_lag: float = math.nan
-
-
 def _inputs(model: nn.Module, batch: Tensor | Batch) -> Tensor:
     x = batch.inputs if isinstance(batch, Batch) else batch
-    like = next(model.parameters(), None)
+    like = next((p for p in model.parameters() if p.is_floating_point()), None)
     if like is not None:
         x = x.to(like.device)
     if not x.is_floating_point():
@@ -206,128 +203,26 @@ def _is_classifier(model: nn.Module) -> bool:
     return spec is not None and spec.output_kind == "class"
 
 
+def _scales(x: Tensor) -> Tensor:
+    """Return factors (3, T, D) of the inputs: one, their standard deviation, 1 where that is 0.
+
+    The deviation is over sequences at each position, because a position may be special: a corner of
+    an image never varies. Of one sequence it is over time.
+    """
+    sd = x.std(dim=0) if len(x) > 1 else x.std(dim=1, unbiased=False).expand(x.shape[1:])
+    return torch.stack([torch.ones_like(sd), sd, (sd == 0).to(sd.dtype)])
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> float:
+    total = float(whole.sum())
+    return float(part.sum()) / total if total > 0 else math.nan
+
+
 def _check_finite(squares: np.ndarray, dtype: torch.dtype) -> None:
     bad = np.flatnonzero(~np.isfinite(squares).all(axis=(0, 1)))
     if len(bad):
         advice = "compute in float64" if dtype != torch.float64 else "its Jacobians explode"
         raise SeqprobeError(f"gradient is not finite from lag {bad[0]} on; {advice}")
-
-
-def _compare_with_float64(
-    model: nn.Module, x: Tensor, window: _Window, probes: Tensor, squares: np.ndarray
-) -> _Precision:
-    if x.dtype == torch.float64:
-        return _Precision()
-    exact_model = in_dtype(model, torch.float64)
-    with borrowed(exact_model):
-        exact_squares = squared_jacobians(
-            exact_model, x[:1].double(), window.times, probes.double(), window.max_lag
-        )
-    got = np.sqrt(squares[:1].mean(axis=(0, 1)))
-    exact = np.sqrt(exact_squares.mean(axis=(0, 1)))
-    off = np.abs(got - exact) > 0.01 * exact
-    seen = exact >= THRESHOLDS.min() * exact.max()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        relative = np.abs(got - exact) / exact
-    lost = np.flatnonzero((got == 0) & (exact > 0))
-    return _Precision(
-        deviation=float(relative[seen].max()) if exact.max() > 0 else 0.0,
-        noise_floor=float(exact[off].max(initial=0.0)),
-        underflow_lag=float(lost[0]) if len(lost) else math.nan,
-    )
-
-
-def _summarise(squares: np.ndarray, precision: _Precision, rng: np.random.Generator) -> xr.Dataset:
-    """Return estimates and bootstrap intervals from (trial, time, lag)."""
-    by_trial = squares.mean(axis=1)
-    n = len(by_trial)
-    weights = np.full((1, n), 1 / n)
-    if n > 1:
-        weights = np.concatenate([weights, rng.multinomial(n, weights[0], _REPLICATES) / n])
-    profiles = np.sqrt(weights @ by_trial)
-    share = functionals.shares(profiles)
-    norms = np.sqrt(squares)
-    with np.errstate(divide="ignore"):
-        geometric = np.exp(np.log(norms).mean(axis=(0, 1)))
-    tail = functionals.exponential_tail(profiles, precision.noise_floor)
-    zero = functionals.structural_zero(profiles[0])
-    if not math.isnan(precision.underflow_lag):
-        zero = math.nan  # zero for want of precision, not by structure
-    per_input = "output per input"
-    lag, quantile, threshold = ("lag",), ("quantile",), ("threshold",)
-    data = {
-        "jac_norm2": variable(
-            ("trial", "time", "lag"), squares, "squared Jacobian norm", "(output per input)^2"
-        ),
-        **_estimate("G", lag, profiles, "root mean square Jacobian norm", per_input),
-        "G1": variable(lag, norms.mean(axis=(0, 1)), "mean Jacobian norm", per_input),
-        "Ggeo": variable(lag, geometric, "geometric mean Jacobian norm", per_input),
-        **_estimate("share", lag, share, "share of squared sensitivity", "1"),
-        **_estimate(
-            "cumulative_share", lag, np.cumsum(share, axis=1), "share within that lag", "1"
-        ),
-        **_estimate("peak_lag", (), functionals.peak_lag(profiles), "lag of the peak", "steps"),
-        **_estimate("mean_lag", (), functionals.mean_lag(profiles), "mean lag", "steps"),
-        **_estimate(
-            "mass_quantile",
-            quantile,
-            functionals.mass_quantiles(profiles, QUANTILES),
-            "lags that hold a share of the squared sensitivity",
-            "steps",
-        ),
-        **_estimate(
-            "threshold_length",
-            threshold,
-            functionals.threshold_lengths(profiles, THRESHOLDS),
-            "last lag above a fraction of the peak",
-            "steps",
-        ),
-        **_estimate("half_life", (), tail.half_life, "half-life of the tail", "steps"),
-        "tail_r2": variable((), tail.r2, "variance of log G explained by the tail fit", "1"),
-        "structural_zero": _steps((), zero, "first lag from which G is exactly 0"),
-        "float64_deviation": variable(
-            (), precision.deviation, "largest relative difference from float64", "1"
-        ),
-        "noise_floor": variable(
-            (), precision.noise_floor, "largest G off by more than 1 %", per_input
-        ),
-        "underflow_lag": _steps((), precision.underflow_lag, "first lag lost to underflow"),
-    }
-    coords = {
-        "trial": variable(("trial",), np.arange(n), "sequence", "1"),
-        "lag": _steps(lag, np.arange(squares.shape[2]), "lag"),
-        "quantile": variable(quantile, QUANTILES, "share of the squared sensitivity", "1"),
-        "threshold": variable(threshold, THRESHOLDS, "fraction of the peak", "1"),
-        "ci_bound": variable(
-            ("ci_bound",), np.array(_CI), "percentile of the bootstrap over sequences", "percent"
-        ),
-    }
-    return xr.Dataset(data, coords)
-
-
-def _estimate(
-    name: str, dims: tuple[str, ...], values: np.ndarray, long_name: str, units: str
-) -> dict[str, xr.Variable]:
-    """Return the estimate (row 0) and its interval from the replicates (the other rows)."""
-    if len(values) > 1:
-        bounds = np.stack([_percentile(values[1:], q) for q in _CI])
-    else:
-        bounds = np.full((2, *values.shape[1:]), np.nan)
-    return {
-        name: variable(dims, values[0], long_name, units),
-        f"{name}_ci": variable(
-            ("ci_bound", *dims), bounds, f"95 % interval of: {long_name}", units
-        ),
-    }
-
-
-def _percentile(replicates: np.ndarray, q: float) -> np.ndarray:
-    """Return a percentile that is a value of the sample, so that a lag stays a lag."""
-    return np.asarray(np.percentile(replicates, q, axis=0, method="inverted_cdf"))
-
-
-def _steps(dims: tuple[str, ...], values: np.ndarray | float, long_name: str) -> xr.Variable:
-    return variable(dims, values, long_name, "steps")
 
 
 def _or_nan(value: int | None) -> float:
@@ -353,6 +248,6 @@ def _attrs(
     )
     attrs["lag_convention"] = "k = t - s; lag 0 is the current input"
     attrs["functional"] = "centred logits" if _is_classifier(model) else "output"
-    attrs["interval"] = f"95 % percentile, {_REPLICATES} bootstrap replicates over sequences"
+    attrs["interval"] = INTERVAL
     attrs |= provenance.model_attrs(model)
     return attrs

@@ -36,6 +36,7 @@ def squared_jacobians(
     times: Sequence[int],
     probes: Tensor,
     max_lag: int,
+    scales: Tensor | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return ``sum_v ||v^T dy_t/dx_{t-k}||^2`` for every sequence, output time and lag.
@@ -55,17 +56,21 @@ def squared_jacobians(
         Cotangents (P, K).
     max_lag
         Largest lag.
+    scales
+        Factors (S, T, D) of the inputs, such as their standard deviations: one set of squares each.
     on_progress
-        Called with the number of chunks done and their total.
+        Called with the number of (sequence, time) pairs done and their total.
 
     Returns
     -------
     numpy.ndarray
         (N, len(times), max_lag + 1), float64: gradients keep the model's precision, their squares
-        must not underflow.
+        must not underflow. With `scales` (S, N, len(times), max_lag + 1).
     """
     n_probes = len(probes)
-    squares = np.zeros((len(x), len(times), max_lag + 1))
+    factors = torch.ones(1, *x.shape[1:]) if scales is None else scales
+    factors = factors.double().cpu().square()
+    squares = np.zeros((len(factors), len(x), len(times), max_lag + 1))
     # Pairs are sorted by time so that a chunk is cut after the last time in it.
     pairs = [(i, j) for j in range(len(times)) for i in range(len(x))]
     done = 0
@@ -76,15 +81,16 @@ def squared_jacobians(
         rows = torch.tensor([i for i, _ in chunk for _ in range(n_probes)], device=x.device)
         at = torch.tensor([times[j] for _, j in chunk for _ in range(n_probes)], device=x.device)
         gradient = _vjp(model, x[rows], at, probes.repeat(len(chunk), 1))
-        by_row = gradient.double().square().sum(dim=2)
-        by_pair = by_row.reshape(len(chunk), n_probes, -1).sum(dim=1).cpu().numpy()
-        for row, (i, j) in zip(by_pair, chunk, strict=True):
-            t = times[j]
-            squares[i, j] = row[t - max_lag : t + 1][::-1]
+        square = gradient.cpu().double().square()
+        for factor, out in zip(factors, squares, strict=True):
+            by_row = (square * factor[: square.shape[1]]).sum(dim=2)
+            by_pair = by_row.reshape(len(chunk), n_probes, -1).sum(dim=1).numpy()
+            for row, (i, j) in zip(by_pair, chunk, strict=True):
+                out[i, j] = row[times[j] - max_lag : times[j] + 1][::-1]
         done += len(chunk)
         if on_progress is not None:
             on_progress(done, len(pairs))
-    return squares
+    return squares if scales is not None else squares[0]
 
 
 def _vjp(model: nn.Module, x: Tensor, at: Tensor, cotangents: Tensor) -> Tensor:

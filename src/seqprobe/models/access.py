@@ -38,10 +38,25 @@ def borrowed(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def in_dtype(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Return the model itself if it computes in `dtype`, else a converted copy."""
-    if all(p.dtype == dtype for p in model.parameters() if p.is_floating_point()):
+    """Return the model itself if it computes in `dtype`, else a converted copy.
+
+    Complex parameters and buffers change to the complex type of the same precision, which
+    ``module.to(dtype)`` would cut down to their real part and ``module.double()`` would leave.
+    """
+    wanted = {True: dtype.to_complex(), False: dtype}
+    tensors = [t for t in _tensors(model) if t.is_floating_point() or t.is_complex()]
+    if all(tensor.dtype == wanted[tensor.is_complex()] for tensor in tensors):
         return model
-    return copy.deepcopy(model).to(dtype)
+    model = copy.deepcopy(model)
+    for tensor in _tensors(model):
+        if tensor.is_floating_point() or tensor.is_complex():
+            tensor.data = tensor.data.to(wanted[tensor.is_complex()])
+    return model
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
 
 
 def first_output(model: nn.Module, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from seqprobe.errors import NotApplicableError
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
@@ -26,7 +27,8 @@ class SequenceModule(nn.Module, ABC):
     Attributes
     ----------
     causal
-        False for models that look ahead; they have no `step` and analyses of memory refuse them.
+        False for models that look ahead; they have no `step`, and analyses that need one, or that
+        ask how far back, refuse them.
     exact_causality
         True if outputs before a changed input are bit-identical. A model evaluated by FFT sets
         False and is held to 1e-12 relative in float64.
@@ -43,25 +45,32 @@ class SequenceModule(nn.Module, ABC):
         return None
 
     @abstractmethod
-    def init_state(self, batch: int) -> State:
-        """Return the state before the first input, for `batch` rows, on the module's device."""
-
-    @abstractmethod
     def forward(
         self, x: Tensor, state: State | None = None, trace: Trace | None = None
     ) -> tuple[Tensor, State]:
         """Map a sequence (B, T, D) to outputs (B, T, K) and the state after its last step."""
 
-    @abstractmethod
+    def init_state(self, batch: int) -> State:
+        """Return the state before the first input, for `batch` rows, on the module's device."""
+        raise self._stateless()
+
     def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map one input (B, D) to one output (B, K) and the next state."""
+        raise self._stateless()
 
-    @abstractmethod
     def state_size(self, length: int) -> int:
         """Return the number of reals kept per row after `length` steps."""
+        raise self._stateless()
+
+    def _stateless(self) -> NotApplicableError:
+        return NotApplicableError(
+            f"{type(self).__name__} has no step: it reads the whole sequence at once;"
+            " use a causal model"
+        )
 
     def _zeros(self, *shape: int) -> Tensor:
-        like = next(self.parameters())
+        """Return real zeros of the precision and on the device of the parameters."""
+        like = next(p for p in self.parameters() if p.is_floating_point())
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
 

@@ -64,7 +64,8 @@ class LSTMLayer(RecurrentLayer):
     def __init__(self, d_in: int, width: int, peephole: bool = False, cifg: bool = False) -> None:
         super().__init__(d_in, width, gates=3 if cifg else 4)
         self.cifg = cifg
-        self.peephole = nn.Parameter(torch.zeros(2 if cifg else 3, width)) if peephole else None
+        gates = [] if not peephole else ["f", "o"] if cifg else ["i", "f", "o"]
+        self.peephole = nn.ParameterDict({gate: torch.zeros(width) for gate in gates})
         forget = 0 if cifg else 1
         with torch.no_grad():
             self.bias[forget * width : (forget + 1) * width] += 1
@@ -74,14 +75,13 @@ class LSTMLayer(RecurrentLayer):
     ) -> tuple[Tensor, ...]:
         """Update h and c once; see `RecurrentLayer.cell`."""
         h, c = state
-        *early, g, o = torch.addmm(inputs_t, h, weight).chunk(3 if self.cifg else 4, dim=1)
-        if self.peephole is not None:
-            early = [a + p * c for a, p in zip(early, self.peephole, strict=False)]
-        f = torch.sigmoid(early[-1])
-        i = 1 - f if self.cifg else torch.sigmoid(early[0])
+        blocks = torch.addmm(inputs_t, h, weight).chunk(3 if self.cifg else 4, dim=1)
+        *_, f, g, o = blocks
+        f = torch.sigmoid(self._peep("f", f, c))
+        i = 1 - f if self.cifg else torch.sigmoid(self._peep("i", blocks[0], c))
         g = torch.tanh(g)
         c = f * c + i * g
-        o = torch.sigmoid(o if self.peephole is None else o + self.peephole[-1] * c)
+        o = torch.sigmoid(self._peep("o", o, c))
         if put is not None:
             for name, value in zip(
                 ("input", "forget", "candidate", "output", "c"), (i, f, g, o, c), strict=True
@@ -89,11 +89,14 @@ class LSTMLayer(RecurrentLayer):
                 put(name, value)
         return o * torch.tanh(c), c
 
+    def _peep(self, gate: str, pre: Tensor, c: Tensor) -> Tensor:
+        return torch.addcmul(pre, self.peephole[gate], c) if gate in self.peephole else pre
+
     def forward(
         self, x: Tensor, state: State | None = None, trace: Trace | None = None
     ) -> tuple[Tensor, State]:
         """Map (B, T, D) to (B, T, H); see `SequenceModule.forward`."""
-        if trace is not None or self.cifg or self.peephole is not None:
+        if trace is not None or self.cifg or self.peephole:
             return super().forward(x, state, trace)
         start = state if state is not None else self.init_state(len(x))
         weights = [self.weight_ih, self.weight_hh, self.bias, torch.zeros_like(self.bias)]

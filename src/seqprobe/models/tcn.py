@@ -51,7 +51,7 @@ class _CausalConv(nn.Module):
         # weight norm at the first forward pass, so that the published models never had it.
         conv = nn.Conv1d(d_in, d_out, kernel)
         self.direction = nn.Parameter(conv.weight.detach().clone())
-        self.gain = nn.Parameter(conv.weight.detach().norm(dim=(1, 2), keepdim=True))
+        self.gain = nn.Parameter(conv.weight.detach().norm(dim=(1, 2)))
         self.bias = nn.Parameter(conv.bias.detach().clone())  # type: ignore[union-attr]
         self.dilation = dilation
         self.past = (kernel - 1) * dilation
@@ -59,7 +59,8 @@ class _CausalConv(nn.Module):
     def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """Convolve (B, C, T) after `past` (zeros if None); return the outputs and the new past."""
         x = F.pad(x, (self.past, 0)) if past is None else torch.cat([past, x], dim=2)
-        weight = self.gain * self.direction / self.direction.norm(dim=(1, 2), keepdim=True)
+        scale = self.gain / self.direction.norm(dim=(1, 2))
+        weight = scale[:, None, None] * self.direction
         y = F.conv1d(x, weight, self.bias, dilation=self.dilation)
         return y, x[:, :, x.shape[2] - self.past :]
 

@@ -13,12 +13,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
+from seqprobe.plots.runs import Group, groups, values
 from seqprobe.plots.style import RC, look, new_axes
 
 __all__ = ["cumulative_share", "gradient_profile", "gradient_profile_figure"]
 
 
-def gradient_profile(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+Quantity = Literal["G", "G_sd"]
+
+
+def gradient_profile(profile: xr.Dataset, ax: Axes | None = None, quantity: Quantity = "G") -> Axes:
     """Draw ``G(k) / max G`` against the lag on log axes.
 
     One checkpoint of an architecture is a line with its 95 % interval over sequences. Several are
@@ -31,6 +35,8 @@ def gradient_profile(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
         Result of `seqprobe.memory.gradient_profile`, or several along ``run``.
     ax
         Where to draw; a new figure if None.
+    quantity
+        ``"G"``, per unit of the input, or ``"G_sd"``, per standard deviation of it.
 
     Returns
     -------
@@ -38,37 +44,24 @@ def gradient_profile(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
         The axes drawn on.
     """
     ax = new_axes() if ax is None else ax
-    bottom = _bottom(profile)
+    bottom = _bottom(profile, quantity)
     ax.set_yscale("log")
     ax.set_ylim(bottom, 2)
-    for model, runs in _by_model(profile):
-        _draw(ax, runs, model, "G", relative=True)
+    for group in groups(profile, "model"):
+        _draw(ax, group, quantity, relative=True)
+        _mark_zero(ax, group, bottom)
     _log_lags(ax, profile)
-    for threshold in profile["threshold"].values:
-        if threshold > bottom:
-            ax.axhline(threshold, color="0.8", lw=0.5, zorder=0)
-    for model, runs in _by_model(profile):
-        for zero in np.unique(np.atleast_1d(runs["structural_zero"].values)):
-            if not math.isnan(zero):
-                ax.plot(zero, bottom, "x", color=look(model).color, ms=6, mew=1.5, clip_on=False)
-                ax.annotate(
-                    f"0 from lag {zero:.0f}",
-                    (zero, bottom),
-                    xytext=(-4, 5),
-                    textcoords="offset points",
-                    ha="right",
-                    size=6,
-                    color=look(model).color,
-                )
-    ax.set_ylabel("relative sensitivity  $G(k)\\,/\\,\\max G$")
+    _mark_thresholds(ax, profile, bottom)
+    symbol = {"G": "G", "G_sd": r"G_\mathrm{sd}"}[quantity]
+    ax.set_ylabel(rf"relative sensitivity  ${symbol}(k)\,/\,\max {symbol}$")
     return ax
 
 
 def cumulative_share(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw the share of the squared sensitivity within lag k; see `gradient_profile`."""
     ax = new_axes() if ax is None else ax
-    for model, runs in _by_model(profile):
-        _draw(ax, runs, model, "cumulative_share", relative=False)
+    for group in groups(profile, "model"):
+        _draw(ax, group, "cumulative_share", relative=False)
     _log_lags(ax, profile)
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("cumulative share of $G^2$")
@@ -83,15 +76,15 @@ def gradient_profile_figure(profile: xr.Dataset) -> Figure:
     profile
         Result of `seqprobe.memory.gradient_profile`, or several along ``run``.
     """
-    tasks = _groups(profile, "task")
+    tasks = groups(profile, "task")
     with mpl.rc_context(RC):
         figure = Figure(figsize=(7.0, 0.35 + 2.5 * len(tasks)), layout="constrained")
         axes = figure.subplots(len(tasks), 2, squeeze=False)
-        for (task, runs), (left, right) in zip(tasks, axes, strict=True):
-            runs = _without_padding(runs)
+        for task, (left, right) in zip(tasks, axes, strict=True):
+            runs = _without_padding(task.runs)
             gradient_profile(runs, left)
             cumulative_share(runs, right)
-            left.set_title(f"{task}: sensitivity to the input k steps back")
+            left.set_title(f"{task.label}: sensitivity to the input k steps back")
             right.set_title("share of sensitivity within k steps")
         handles: dict[str, Artist] = {}
         for ax in axes[:, 0]:
@@ -102,42 +95,70 @@ def gradient_profile_figure(profile: xr.Dataset) -> Figure:
     return figure
 
 
-def _draw(ax: Axes, runs: xr.Dataset, model: str, name: str, relative: bool) -> None:
+def _draw(ax: Axes, group: Group, name: str, relative: bool) -> None:
     """Draw one architecture: a line with its interval, or its seeds with their median."""
-    lags, style = runs["lag"].values, look(model)
-    scale = _peaks(runs) if relative else np.ones((runs.sizes["run"], 1))
+    runs, style = group.runs, look(group.name)
+    lags = runs["lag"].values
+    scale = _peaks(runs, name) if relative else np.ones((runs.sizes["run"], 1))
     lines = runs[name].values / scale
     if len(lines) == 1:
-        middle, label = lines[0], model
+        middle, label = lines[0], group.label
         low, high = runs[f"{name}_ci"].values[0] / scale
     else:
         ax.plot(lags, _positive(lines).T, color=style.color, lw=0.5, alpha=0.35)
         middle, low, high = _median_interval(lines)
-        label = f"{model} ({len(lines)} seeds)"
+        seeds = len(set(values(runs, "train_seed"))) == len(lines)
+        label = f"{group.label} ({len(lines)} {'seeds' if seeds else 'runs'})"
     ax.fill_between(lags, low, high, color=style.color, alpha=0.2, lw=0)
     ax.plot(
         lags,
         _positive(middle),
         color=style.color,
-        linestyle=style.linestyle,
+        linestyle=style.linestyle if group.variant == 0 else (0, (1 + 2 * group.variant, 2, 1, 2)),
         marker=style.marker,
         markevery=_marked(lags),
         label=label,
     )
 
 
-def _bottom(profile: xr.Dataset) -> float:
+def _mark_zero(ax: Axes, group: Group, bottom: float) -> None:
+    """Mark where the gradient becomes exactly zero, which a log axis cannot show."""
+    color = look(group.name).color
+    for zero in np.unique(group.runs["structural_zero"].values):
+        if not math.isnan(zero):
+            ax.plot(zero, bottom, "x", color=color, ms=6, mew=1.5, clip_on=False)
+            _note(ax, f"0 from lag {zero:.0f}", (zero, bottom), (-4, 5), color)
+
+
+def _mark_thresholds(ax: Axes, profile: xr.Dataset, bottom: float) -> None:
+    """Draw the fractions of the peak at which threshold lengths are taken."""
+    for threshold in profile["threshold"].values:
+        if threshold > bottom:
+            ax.axhline(threshold, color="0.8", lw=0.5, zorder=0)
+            end = (ax.get_xlim()[1], threshold)
+            _note(ax, f"{100 * threshold:g} %", end, (-1, 2), "0.55")
+
+
+def _note(
+    ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], color: str
+) -> None:
+    ax.annotate(
+        text, at, xytext=offset, textcoords="offset points", ha="right", size=6, color=color
+    )
+
+
+def _bottom(profile: xr.Dataset, name: Quantity) -> float:
     """Return the lower end of the axis: below the smallest value, and two decades at least."""
     lowest = 0.03
-    for _, runs in _by_model(profile):
-        relative = runs["G"].values / _peaks(runs)
+    for group in groups(profile, "model"):
+        relative = group.runs[name].values / _peaks(group.runs, name)
         lowest = min(lowest, float(relative[relative > 0].min(initial=1.0)))
     return float(10 ** math.floor(math.log10(lowest) - 0.3))
 
 
-def _peaks(runs: xr.Dataset) -> np.ndarray:
-    """Return the largest G of every run, (run, 1); 1 for a silent one, which stays at zero."""
-    peaks = np.asarray(runs["G"].max("lag").values)[:, None]
+def _peaks(runs: xr.Dataset, name: str) -> np.ndarray:
+    """Return the largest value of every run, (run, 1); 1 for a silent one, which stays at zero."""
+    peaks = np.asarray(runs[name].max("lag").values)[:, None]
     return np.where(peaks > 0, peaks, 1.0)
 
 
@@ -171,30 +192,10 @@ def _log_lags(ax: Axes, profile: xr.Dataset) -> None:
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel("lag k (steps)")
-    lengths = {int(value) for value in _values(profile, "train_length") if value}
-    for length in lengths:
+    for length in {int(value) for value in values(profile, "train_length") if value}:
         if length <= last:
             ax.axvline(length, color="0.4", lw=0.6, ls=":", zorder=0)
-
-
-def _values(profile: xr.Dataset, key: Literal["model", "task", "train_length"]) -> list[str]:
-    """Return what every run says of itself, from the coordinate or the shared attribute."""
-    n = profile.sizes.get("run", 1)
-    if key in profile.coords:
-        return [str(value) for value in np.atleast_1d(profile[key].values)]
-    return [str(profile.attrs.get(key, ""))] * n
-
-
-def _groups(profile: xr.Dataset, key: Literal["model", "task"]) -> list[tuple[str, xr.Dataset]]:
-    runs = profile if "run" in profile.dims else profile.expand_dims("run")
-    labels = np.array(_values(profile, key))
-    return [
-        (label, runs.isel(run=np.flatnonzero(labels == label))) for label in dict.fromkeys(labels)
-    ]
-
-
-def _by_model(profile: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
-    return _groups(profile, "model")
+            _note(ax, "training length", (length, ax.get_ylim()[1]), (-1, -6), "0.4")
 
 
 def _without_padding(runs: xr.Dataset) -> xr.Dataset:

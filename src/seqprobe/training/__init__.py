@@ -3,9 +3,10 @@
 from seqprobe.training.checkpoint import Checkpoint, load, load_checkpoint
 from seqprobe.training.config import TrainConfig, Until
 from seqprobe.training.evaluate import evaluate
-from seqprobe.training.loop import Progress, train
+from seqprobe.training.loop import RESUME_SUFFIX, Progress, train
 
 __all__ = [
+    "RESUME_SUFFIX",
     "Checkpoint",
     "Progress",
     "TrainConfig",

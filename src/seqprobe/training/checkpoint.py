@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import io
 import itertools
+import json
 import os
 import pickle
 import sys
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +24,13 @@ import torch
 from torch import Tensor
 
 from seqprobe.config import from_mapping
-from seqprobe.errors import SeqprobeError, UnreadableFileError
+from seqprobe.errors import SeqprobeError, UnreadableFileError, UsageError
 from seqprobe.files import atomic, sha256
 from seqprobe.models import Model, architecture, skeleton
 from seqprobe.provenance import Origin, libraries
 from seqprobe.spec import Spec
 from seqprobe.tasks import Task, make_task
+from seqprobe.training.validation import check_fields, check_weights
 
 __all__ = ["Checkpoint", "load", "load_checkpoint", "read_tensors", "write_tensors"]
 
@@ -85,6 +88,11 @@ class Checkpoint:
     weights: dict[str, Tensor]
     libraries: dict[str, str] = dataclasses.field(default_factory=libraries)
     origin: Origin | None = None
+
+    @property
+    def score(self) -> dict[str, Any]:
+        """The score on the test split, or on the validation split while training is not done."""
+        return self.metrics.get("test") or self.metrics["valid"]
 
     @property
     def params(self) -> int:
@@ -161,20 +169,23 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             f" use '{str(path).replace('.resume.pt', '.pt')}'"
         )
     if content.get("format") != FORMAT:
-        keys = ", ".join(repr(key) for key in list(content)[:3])
+        keys = ", ".join([repr(key) for key in content if type(key) is str][:3])
         raise UnreadableFileError(
             f"'{path}' is a checkpoint of another program (it holds {keys or 'nothing'});"
             " seqprobe reads what 'seqprobe train' writes"
         )
     version = content.get("version")
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
+        version = version if type(version) is int else "unknown"
         raise UnreadableFileError(
-            f"'{path}' has checkpoint version {version!r}, this seqprobe reads {VERSION};"
+            f"'{path}' has checkpoint version {version}, this seqprobe reads {VERSION};"
             " install a newer seqprobe"
         )
     try:
         return _parse(path, content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UnreadableFileError:
+        raise
+    except Exception as error:  # whatever a damaged or hostile file provokes, it is one line
         raise UnreadableFileError(
             f"'{path}' is a damaged checkpoint ({type(error).__name__}: {error});"
             " train it again or get another copy"
@@ -184,23 +195,26 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 def _parse(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Checkpoint:
     names = [f.name for f in dataclasses.fields(Checkpoint) if f.name != "origin"]
     checkpoint = Checkpoint(**{name: content[name] for name in names})
-    for name, weight in checkpoint.weights.items():
-        dense = isinstance(weight, Tensor) and weight.layout == torch.strided
-        if not (dense and (weight.is_floating_point() or weight.is_complex())):
-            raise TypeError(f"weight '{name}' is not a tensor of reals")
+    check_fields({name: content[name] for name in names if name != "weights"})
+    check_weights(checkpoint.weights)
     origin = Origin(
-        path=str(path),
+        # A file name need not be text; what is written into results must be.
+        path=os.fsencode(path).decode("utf-8", "replace"),
         sha256=sha256(path),
         task=checkpoint.task["name"],
-        seed=int(checkpoint.seed),
-        step=int(checkpoint.step),
-        train_length=int(checkpoint.task["config"]["length"]),
-        solved=bool(checkpoint.solved),
+        model_config=json.dumps(checkpoint.model["config"], sort_keys=True),
+        task_config=json.dumps(checkpoint.task["config"], sort_keys=True),
+        seed=checkpoint.seed,
+        step=checkpoint.step,
+        train_length=checkpoint.task["config"]["length"],
+        solved=checkpoint.solved,
     )
     checkpoint = dataclasses.replace(checkpoint, origin=origin)
     try:
+        task = checkpoint.build_task()
+        if dataclasses.asdict(task.spec) != checkpoint.spec:
+            raise UsageError(f"its spec is not that of task '{task.name}'")
         checkpoint.build_model()
-        checkpoint.build_task()
     except SeqprobeError as error:
         raise UnreadableFileError(f"'{path}': {error}") from None
     return checkpoint
@@ -241,29 +255,13 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
         One line that says what the file is instead.
     """
     path = Path(path)
-    if path.is_dir():
-        raise UnreadableFileError(f"'{path}' is a folder, not a checkpoint file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except FileNotFoundError:
-        raise UnreadableFileError(f"'{path}' does not exist; check the name") from None
-    except OSError as error:
-        raise UnreadableFileError(f"'{path}' cannot be read: {error.strerror}") from None
-    if not head:
-        raise UnreadableFileError(f"'{path}' is empty; train it again or get another copy")
-    if head[:2] != b"PK" and head[:1] != b"\x80":
-        raise UnreadableFileError(f"'{path}' is not a checkpoint: it is not a torch file")
+    _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about foreign files; we refuse them below
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UnreadableFileError(_unsafe(path, error)) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UnreadableFileError(
-            f"'{path}' is damaged or cut short; train it again or get another copy"
-        ) from None
+    except Exception as error:  # torch's reader meets damaged bytes with errors of every kind
+        raise UnreadableFileError(_refusal(path, error)) from None
     if not isinstance(content, dict):
         raise UnreadableFileError(
             f"'{path}' holds a {type(content).__name__}, not a checkpoint of 'seqprobe train'"
@@ -271,12 +269,48 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def _unsafe(path: Path, error: Exception) -> str:
+def _check_archive(path: Path) -> None:
+    """Refuse what is not an intact, uncompressed zip archive, before torch looks at it."""
+    if path.is_dir():
+        raise UnreadableFileError(f"'{path}' is a folder, not a checkpoint file")
+    if not path.exists():
+        raise UnreadableFileError(f"'{path}' does not exist; check the name")
+    if not path.is_file():
+        raise UnreadableFileError(f"'{path}' is not a regular file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+        if not head:
+            raise UnreadableFileError(f"'{path}' is empty; train it again or get another copy")
+        if head[:1] == b"\x80":
+            raise UnreadableFileError(
+                f"'{path}' is a pickle, which could run code, and was not opened;"
+                " save it again with a current torch, weights and settings only"
+            )
+        if head != b"PK":
+            raise UnreadableFileError(f"'{path}' is not a checkpoint: it is not a torch file")
+        with zipfile.ZipFile(path) as archive:
+            # torch.load does not compare checksums: a flipped bit would become a wrong weight.
+            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.filelist)
+            intact = not packed and archive.testzip() is None
+    except OSError as error:
+        raise UnreadableFileError(f"'{path}' cannot be read: {error.strerror}") from None
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError):
+        intact = False
+    if not intact:
+        raise UnreadableFileError(_damaged(path))
+
+
+def _damaged(path: Path) -> str:
+    return f"'{path}' is damaged or cut short; train it again or get another copy"
+
+
+def _refusal(path: Path, error: Exception) -> str:
     # torch names the object it refused as "GLOBAL module.name"; the rest is advice to run it.
-    words = str(error).split()
-    named = [b for a, b in itertools.pairwise(words) if a == "GLOBAL"]
-    what = f"the Python object {named[0]}" if named else "Python objects"
+    named = [b for a, b in itertools.pairwise(str(error).split()) if a == "GLOBAL"]
+    if not isinstance(error, pickle.UnpicklingError) or not named:
+        return _damaged(path)
     return (
-        f"'{path}' holds {what}, which could run code, and was not opened;"
+        f"'{path}' holds the Python object {named[0]}, which could run code, and was not opened;"
         " save weights and settings only (a state_dict), not a whole module"
     )

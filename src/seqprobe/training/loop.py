@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,10 +27,12 @@ from seqprobe.tasks import Task
 from seqprobe.training.checkpoint import Checkpoint, load_checkpoint, read_tensors, write_tensors
 from seqprobe.training.config import TrainConfig, Until
 from seqprobe.training.evaluate import evaluate
+from seqprobe.training.recipe import Recipe, check_same
 
-__all__ = ["Progress", "train"]
+__all__ = ["RESUME_SUFFIX", "Progress", "train"]
 
 RESUME_FORMAT = "seqprobe.resume"
+RESUME_SUFFIX = ".resume.pt"
 _FINAL_RATE = 0.01  # of the peak, at the end of the cosine
 
 
@@ -54,29 +56,6 @@ class Progress:
     score: float
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the result of a training run."""
-
-    model: str
-    model_config: ModelConfig
-    task: Task
-    config: TrainConfig
-    until: Until | None
-    seed: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain values, to store and to compare."""
-        return {
-            "model": {"name": self.model, "config": dataclasses.asdict(self.model_config)},
-            "task": {"name": self.task.name, "config": dataclasses.asdict(self.task.config)},
-            "spec": dataclasses.asdict(self.task.spec),
-            "train": dataclasses.asdict(self.config)
-            | {"until": None if self.until is None else dataclasses.asdict(self.until)},
-            "seed": self.seed,
-        }
-
-
 class Trainer:
     """One training run: its weights, its optimiser, and where it is.
 
@@ -93,7 +72,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, path: Path, device: torch.device) -> None:
         self.recipe = recipe
         self.path = path
-        self.resume_path = path.with_suffix(".resume.pt")
+        self.resume_path = path.with_suffix(RESUME_SUFFIX)
         self.device = device
         self.model = build_model(
             recipe.model, recipe.task.spec, recipe.model_config, seed=recipe.seed
@@ -125,11 +104,11 @@ class Trainer:
                 group["lr"] = learning_rate(self.step, config)
 
             loss = task.loss(self.model(batch.inputs)[0], batch)
-            if not math.isfinite(loss.item()):
-                self.stop_diverged(loss.item())
+            self.stop_if_diverged("loss", loss.item())
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+            self.stop_if_diverged("gradient norm", norm.item())
             self.optimizer.step()
             self.step += 1
 
@@ -147,6 +126,7 @@ class Trainer:
     def validate(self, loss: float) -> None:
         """Score the present weights and keep them if they are the best so far."""
         scored = evaluate(self.model, self.recipe.task, "valid")
+        self.stop_if_diverged(f"validation {scored['metric']}", scored["score"])
         self.history.append({"step": self.step, "loss": loss, "score": scored["score"]})
         if not self.best_weights or self.recipe.task.metric.improves(
             scored["score"], self.best["score"]
@@ -167,25 +147,27 @@ class Trainer:
             return f"{until.metric} reached {until.threshold:g} at update {self.step}"
         return f"train.steps = {self.recipe.config.steps} done"
 
-    def stop_diverged(self, loss: float) -> NoReturn:
-        """Keep the best weights, if there were any after the start, and raise."""
+    def stop_if_diverged(self, what: str, value: float) -> None:
+        """Raise if a number is not finite, keeping the best weights if a validation saw any."""
+        if math.isfinite(value):
+            return
         kept = "no checkpoint was written"
         if len(self.history) > 1:
-            self.checkpoint("diverged", f"loss {loss} at update {self.step}").save(self.path)
+            self.checkpoint("diverged", f"{what} {value} at update {self.step}").save(self.path)
             kept = f"'{self.path}' keeps the best weights, of update {self.best_step}"
         self.resume_path.unlink(missing_ok=True)
         raise DivergedError(
-            f"loss became {loss} at update {self.step}; {kept};"
+            f"{what} became {value} at update {self.step}; {kept};"
             f" try a smaller train.lr (it was {self.recipe.config.lr:g})"
         )
 
     def interrupted(self) -> InterruptedRunError:
         """Return the error that says how to go on."""
-        saved = self.history[-1]["step"] if self.resume_path.exists() else 0
-        return InterruptedRunError(
-            f"interrupted at update {self.step}; the same call with --resume goes on from"
-            f" update {saved:.0f}"
-        )
+        how = "before the first validation, so that nothing was kept"
+        if self.resume_path.exists():
+            saved = self.history[-1]["step"]
+            how = f"the same call with --resume goes on from update {saved}"
+        return InterruptedRunError(f"interrupted at update {self.step}; {how}")
 
     def checkpoint(self, status: str, stopped: str) -> Checkpoint:
         """Return the best weights with all that is known about them."""
@@ -235,14 +217,29 @@ class Trainer:
         ------
         UsageError
             If the file belongs to a run with other settings.
+        UnreadableFileError
+            If it is damaged or not a resume file.
         """
         content = read_tensors(self.resume_path)
         if content.get("format") != RESUME_FORMAT:
             raise UnreadableFileError(f"'{self.resume_path}' is not a resume file of seqprobe")
-        _check_same(content["recipe"], self.recipe.as_dict(), self.resume_path)
+        try:
+            check_same(content["recipe"], self.recipe.as_dict(), self.resume_path)
+            self._restore(content)
+        except UsageError:
+            raise
+        except Exception as error:  # whatever a damaged file provokes, it is one line
+            raise UnreadableFileError(
+                f"'{self.resume_path}' is damaged ({type(error).__name__}: {error});"
+                " start again with --overwrite"
+            ) from None
+
+    def _restore(self, content: dict[str, Any]) -> None:
         self.model.load_state_dict(content["weights"])
         self.optimizer.load_state_dict(content["optimizer"])
-        for name in ("step", "best", "best_step", "history"):
+        for name, kind in (("step", int), ("best", dict), ("best_step", int), ("history", list)):
+            if type(content[name]) is not kind:
+                raise TypeError(f"{name} must be of type {kind.__name__}")
             setattr(self, name, content[name])
         self.best_weights = {k: w.to(self.device) for k, w in content["best_weights"].items()}
         torch.set_rng_state(content["generator"])
@@ -312,6 +309,8 @@ def train(
         On Ctrl-C; the run can be resumed from its last validation.
     """
     path = check_output(path, (".pt",))
+    if path.suffix != ".pt" or path.name.endswith(RESUME_SUFFIX):
+        raise UsageError(f"cannot write '{path}': a checkpoint is named *.pt, not *{RESUME_SUFFIX}")
     entry = architecture(model)
     config = config or TrainConfig()
     if config.lr is None:
@@ -331,6 +330,8 @@ def train(
     with torch_seeded(seed, "dropout"):
         if interrupted:
             trainer.restore()
+        else:
+            trainer.resume_path.unlink(missing_ok=True)  # of an older run, with other settings
         try:
             checkpoint = trainer.run(on_step)
         except KeyboardInterrupt:
@@ -356,7 +357,7 @@ def _finished(path: Path, recipe: Recipe) -> Checkpoint:
     """Return the complete checkpoint that ``--resume`` found nothing left to do for."""
     checkpoint = load_checkpoint(path)
     found = {name: getattr(checkpoint, name) for name in recipe.as_dict()}
-    _check_same(found, recipe.as_dict(), path)
+    check_same(found, recipe.as_dict(), path)
     if checkpoint.status == "diverged":
         raise DivergedError(
             f"'{path}' diverged: {checkpoint.stopped}; start again with --overwrite"
@@ -366,25 +367,6 @@ def _finished(path: Path, recipe: Recipe) -> Checkpoint:
             f"'{path}' is not complete and its resume file is gone; start again with --overwrite"
         )
     return checkpoint
-
-
-def _check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
-    """Refuse to continue a run with other settings, naming the first that differs."""
-    old, new = _flat(found), _flat(wanted)
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            raise UsageError(
-                f"'{path}' was made with {key} = {old.get(key)!r}, not {new.get(key)!r};"
-                " give the same settings, or start again with --overwrite"
-            )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, name + ".") if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,79 @@
+"""Which runs of a result belong together: same architecture, same settings, other seeds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+__all__ = ["Group", "groups", "values"]
+
+
+class Group(NamedTuple):
+    """Runs that differ in their seed alone.
+
+    Attributes
+    ----------
+    name
+        Architecture or task.
+    label
+        The name, with the settings that tell it from groups of the same name.
+    variant
+        Position among the groups of the same name.
+    runs
+        Their results along ``run``.
+    """
+
+    name: str
+    label: str
+    variant: int
+    runs: xr.Dataset
+
+
+def values(result: xr.Dataset, key: str) -> list[str]:
+    """Return what every run says of itself, from the coordinate or the shared attribute."""
+    n = result.sizes.get("run", 1)
+    if key in result.coords:
+        return [str(value) for value in np.atleast_1d(result[key].values)]
+    return [str(result.attrs.get(key, ""))] * n
+
+
+def groups(result: xr.Dataset, key: Literal["model", "task"]) -> list[Group]:
+    """Return the runs by task, or by architecture with all its settings and its task.
+
+    Parameters
+    ----------
+    result
+        One result, or several along ``run``.
+    key
+        What to tell apart.
+    """
+    runs = result if "run" in result.dims else result.expand_dims("run")
+    names = values(result, key)
+    settings = _settings(result, key)
+    distinct: list[tuple[str, dict[str, Any]]] = []
+    members: list[list[int]] = []
+    for i, identity in enumerate(zip(names, settings, strict=True)):
+        if identity not in distinct:
+            distinct.append(identity)
+            members.append([])
+        members[distinct.index(identity)].append(i)
+    found = []
+    for (name, own), rows in zip(distinct, members, strict=True):
+        same = [other for other_name, other in distinct if other_name == name]
+        differing = [k for k in own if any(other.get(k) != own[k] for other in same)]
+        label = " ".join([name, *(f"{k}={own[k]}" for k in differing)])
+        found.append(Group(name, label, same.index(own), runs.isel(run=rows)))
+    return found
+
+
+def _settings(result: xr.Dataset, key: Literal["model", "task"]) -> list[dict[str, Any]]:
+    """Return the settings that tell groups apart, one mapping per run."""
+    tasks = [json.loads(text or "{}") for text in values(result, "task_config")]
+    if key == "task":
+        return tasks
+    models = [json.loads(text or "{}") for text in values(result, "model_config")]
+    rows = zip(values(result, "task"), tasks, models, strict=True)
+    return [{"task": name, **task, **model} for name, task, model in rows]
