@@ -23,7 +23,7 @@ __all__ = [
 _MIN_TAIL_LAGS = 8
 _MIN_TAIL_R2 = 0.95
 _MIN_WINS = 0.95  # of replicates in which the exponential must beat a power law
-_MAX_BEND = 0.25  # of the slope, by which the two halves of the tail may differ
+_MAX_BEND = 0.25  # of the slope, by which that of a third of the tail may differ
 
 
 def shares(profile: np.ndarray) -> np.ndarray:
@@ -95,8 +95,8 @@ def exponential_tail(profile: np.ndarray, floor: float = 0.0) -> Tail:
 
     The fit holds, and a half-life is given, if at least 8 consecutive lags after the peak lie above
     `floor`; the line explains 95 % of the variance of log G there; it falls by at least a half
-    within them; the slopes of the first and the second half differ by at most a quarter; and it
-    leaves less unexplained than a power law ``log G = a - b log k`` in 95 % of the replicates.
+    within them; the slope of every third of them is within a quarter of its own; and it leaves less
+    unexplained than a power law ``log G = a - b log k`` in 95 % of the replicates.
 
     Parameters
     ----------
@@ -120,19 +120,15 @@ def exponential_tail(profile: np.ndarray, floor: float = 0.0) -> Tail:
     r2 = 1 - float(residual[0]) / spread if spread > 0 else float("nan")
     with np.errstate(divide="ignore"):
         half_life = np.where(slope < 0, -np.log(2) / slope, np.inf)
-    half = len(lags) // 2
-    early, late = (_line(lags[part], logs[:1, part])[0][0] for part in _halves(half))
+    thirds = np.array_split(np.arange(len(lags)), 3)
+    bends = [abs(_line(lags[third], logs[:1, third])[0][0] - slope[0]) for third in thirds]
     holds = (
         r2 >= _MIN_TAIL_R2
         and half_life[0] <= len(lags)
-        and abs(early - late) <= _MAX_BEND * abs(slope[0])
+        and max(bends) <= _MAX_BEND * abs(slope[0])
         and np.mean(residual <= power_residual) >= _MIN_WINS
     )
     return Tail(half_life if holds else nothing, r2, (float(lags[0]), float(lags[-1])))
-
-
-def _halves(half: int) -> tuple[slice, slice]:
-    return slice(None, half), slice(half, None)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -209,8 +209,12 @@ def _scales(x: Tensor) -> Tensor:
     The deviation is over sequences at each position, because a position may be special: a corner of
     an image never varies. Of one sequence it is over time.
     """
-    sd = x.std(dim=0) if len(x) > 1 else x.std(dim=1, unbiased=False).expand(x.shape[1:])
-    return torch.stack([torch.ones_like(sd), sd, (sd == 0).to(sd.dtype)])
+    over = 0 if len(x) > 1 else 1
+    sd = x.std(dim=over, unbiased=over == 0)
+    # Equal numbers may have a deviation of rounding size, so that constancy is asked of them.
+    constant = x.amax(dim=over) == x.amin(dim=over)
+    sd = sd.masked_fill(constant, 0.0).expand(x.shape[1:])
+    return torch.stack([torch.ones_like(sd), sd, constant.to(sd.dtype).expand(x.shape[1:])])
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> float:

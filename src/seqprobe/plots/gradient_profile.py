@@ -136,15 +136,18 @@ def _mark_thresholds(ax: Axes, profile: xr.Dataset, bottom: float) -> None:
         if threshold > bottom:
             ax.axhline(threshold, color="0.8", lw=0.5, zorder=0)
             end = (ax.get_xlim()[1], threshold)
-            _note(ax, f"{100 * threshold:g} %", end, (-1, 2), "0.55")
+            _note(ax, f"{100 * threshold:g} %", end, (2, -2), "0.45", align="left")
 
 
 def _note(
-    ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], color: str
+    ax: Axes,
+    text: str,
+    at: tuple[float, float],
+    offset: tuple[float, float],
+    color: str,
+    align: Literal["left", "right"] = "right",
 ) -> None:
-    ax.annotate(
-        text, at, xytext=offset, textcoords="offset points", ha="right", size=6, color=color
-    )
+    ax.annotate(text, at, xytext=offset, textcoords="offset points", ha=align, size=6, color=color)
 
 
 def _bottom(profile: xr.Dataset, name: Quantity) -> float:
