@@ -44,7 +44,7 @@ def test_settings_take_plain_values() -> None:
         ({"width": 0}, r"s\.width = 0 is out of range \(allowed: >= 1\)"),
         ({"width": 2.5}, r"s\.width = 2\.5 is not allowed \(allowed: an integer\)"),
         ({"width": True}, r"s\.width = True is not allowed"),
-        ({"rate": 2}, r"s\.rate = 2\.0 is out of range \(allowed: 0 to 1\)"),
+        ({"rate": 2}, r"s\.rate = 2\.0 is out of range \(allowed: 0.0 to 1.0\)"),
         ({"rate": float("nan")}, r"s\.rate = nan is out of range"),
         ({"rate": "fast"}, r"s\.rate = 'fast' is not allowed \(allowed: a number\)"),
         ({"kind": "c"}, r"s\.kind = 'c' is not allowed \(allowed: 'a', 'b'\)"),

@@ -83,7 +83,7 @@ def _in_range(key: str, value: Any, limits: Mapping[str, float]) -> Any:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
         if not (math.isfinite(value) and low <= value <= high):
-            allowed = f">= {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+            allowed = f">= {low}" if high == math.inf else f"{low} to {high}"
             if low == -math.inf:
                 allowed = "a finite number"
             raise UsageError(f"{key} = {value!r} is out of range (allowed: {allowed})")
