@@ -43,6 +43,10 @@ class Case:
 
 FORMS: list[tuple[str, dict[str, Any]]] = [
     ("rnn", {}),
+    ("irnn", {}),
+    ("leaky", {"form": "inside"}),
+    ("leaky", {"form": "outside", "activation": "leaky_relu"}),
+    ("leaky", {"activation": "relu", "self_loops": True}),
     ("gru", {"reset": "after"}),
     ("gru", {"reset": "before"}),
     ("lstm", {}),
@@ -54,6 +58,11 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("transformer", {"positions": "rope"}),
     ("transformer", {"positions": "learned"}),
     ("transformer", {"heads": 3}),
+    ("s4d", {"modes": 6}),
+    ("s4d", {"modes": 5, "start": "inv"}),
+    ("mamba", {"modes": 3}),
+    ("mamba", {"modes": 3, "scan": "chunked"}),
+    ("mamba", {"kernel": 1}),
 ]
 
 CAUSAL = [

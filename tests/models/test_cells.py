@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seqprobe.models.gru import GRULayer
+from seqprobe.models.irnn import IRNNLayer
+from seqprobe.models.leaky import Form, LeakyLayer
 from seqprobe.models.lstm import LSTMLayer
 from seqprobe.models.recurrent import RecurrentLayer
 from seqprobe.models.rnn import RNNLayer
@@ -92,6 +94,45 @@ def test_gru_with_the_reset_before_follows_its_equations() -> None:
         n = torch.tanh(x[:, t] @ wn.T + (r * h) @ un.T + bn)
         h = (1 - z) * h + z * n
         torch.testing.assert_close(y[:, t], h, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("self_loops", [False, True])
+@pytest.mark.parametrize("form", ["inside", "outside"])
+def test_leaky_units_follow_their_equations(form: Form, self_loops: bool) -> None:
+    layer = LeakyLayer(D, H, form=form, activation="tanh", self_loops=self_loops).double()
+    layer.tau.data = torch.tensor([0.2, 1.0, 1.5, 3.0, 10.0, 100.0]).double()
+    tau = torch.tensor([1.0, 1.0, 1.5, 3.0, 10.0, 100.0]).double()
+    assert torch.equal(layer.time_constants, tau)
+    w = layer.weight_hh.detach().clone()
+    if not self_loops:
+        w.fill_diagonal_(0)
+    x = _x()
+    y, _ = layer(x)
+    h = torch.zeros(B, H).double()
+    for t in range(T):
+        drive = x[:, t] @ layer.weight_ih.T + h @ w.T + layer.bias
+        kept = (1 - 1 / tau) * h
+        inside = kept + torch.tanh(drive) / tau
+        h = inside if form == "inside" else torch.tanh(kept + drive / tau)
+        torch.testing.assert_close(y[:, t], h, rtol=0, atol=1e-12)
+
+
+def test_time_constants_are_trained() -> None:
+    layer = LeakyLayer(D, H)
+    layer(_x().float())[0].square().sum().backward()
+    assert layer.tau.grad is not None
+    assert (layer.tau.grad != 0).all()
+
+
+def test_rectified_network_starts_as_an_integrator() -> None:
+    layer = IRNNLayer(1, H)
+    layer.weight_ih.data.fill_(1.0)
+    y, _ = layer(torch.ones(1, 9, 1))
+    torch.testing.assert_close(y[0, :, 0], torch.arange(1.0, 10.0))
+    half = IRNNLayer(D, H, scale=0.5)
+    assert torch.equal(half.weight_hh.detach(), 0.5 * torch.eye(H))
+    assert half.weight_ih.detach().std() == pytest.approx(0.001, rel=0.5)
+    assert half.bias.detach().abs().max() == 0
 
 
 def test_the_two_resets_are_different_functions() -> None:

@@ -48,7 +48,7 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         **checkpoint.metrics,
         "params": checkpoint.params,
         "receptive_field": model.receptive_field,
-        "state_size": model.state_size(checkpoint.origin.train_length),
+        "state_size": (model.state_size(checkpoint.origin.train_length) if model.causal else None),
         "weights": {name: list(weight.shape) for name, weight in checkpoint.weights.items()},
     }
 

@@ -45,11 +45,13 @@ class Architecture:
         Its settings class, a `ModelConfig`.
     build
         Makes the core from the number of its inputs and the settings. Its output has
-        ``config.width`` features.
+        ``directions * config.width`` features.
     learning_rate
         Default of ``train.lr``: what worked on the shipped tasks.
     residual
         True if the core adds to its input, so that continuous inputs need a projection to `width`.
+    directions
+        1, or 2 if it reads the sequence both ways.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Architecture:
     build: Callable[[int, Any], SequenceModule]
     learning_rate: float
     residual: bool = False
+    directions: int = 1
 
 
 def recurrent_stack(

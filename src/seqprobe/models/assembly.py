@@ -13,6 +13,7 @@ from seqprobe.config import from_mapping
 from seqprobe.errors import UsageError
 from seqprobe.models.architecture import Architecture, ModelConfig
 from seqprobe.models.base import SequenceModule
+from seqprobe.models.bidirectional import Bidirectional
 from seqprobe.models.registry import architecture
 from seqprobe.models.trace import Trace
 from seqprobe.provenance import Origin
@@ -58,7 +59,9 @@ class Model(SequenceModule):
         elif architecture.residual:
             self.embedding = nn.Linear(spec.input_size, config.width)
         self.core = architecture.build(d_in, config)
-        self.head = nn.Linear(config.width, spec.output_size)
+        if isinstance(self.core, Bidirectional):
+            self.core.pool_last = spec.readout == "last"
+        self.head = nn.Linear(architecture.directions * config.width, spec.output_size)
         self.causal = self.core.causal
         self.exact_causality = self.core.exact_causality
 

@@ -62,10 +62,14 @@ class RecurrentLayer(SequenceModule):
         state
             The vectors named by `parts`, each (B, H); the first is the output.
         weight
-            ``weight_hh`` transposed, (H, G*H): taken once per sequence, not once per step.
+            `recurrent_weight`, (H, G*H): taken once per sequence, not once per step.
         put
             Receives internals by name, or None if nobody asked.
         """
+
+    def recurrent_weight(self) -> Tensor:
+        """Return ``weight_hh`` transposed, (H, G*H), as the cell multiplies by it."""
+        return self.weight_hh.t()
 
     def init_state(self, batch: int) -> State:
         """Return zero vectors (B, H) for every part."""
@@ -80,7 +84,7 @@ class RecurrentLayer(SequenceModule):
         put = None if trace is None else trace.put
         vectors = tuple(state[part] for part in self.parts)
         inputs_t = F.linear(x_t, self.weight_ih, self.bias)
-        vectors = self.cell(inputs_t, vectors, self.weight_hh.t(), put)
+        vectors = self.cell(inputs_t, vectors, self.recurrent_weight(), put)
         return vectors[0], dict(zip(self.parts, vectors, strict=True))
 
     def forward(
@@ -95,7 +99,7 @@ class RecurrentLayer(SequenceModule):
             if trace is not None and trace.wants(name):
                 recorded.setdefault(name, []).append(value)
 
-        weight = self.weight_hh.t()
+        weight = self.recurrent_weight()
         outputs = []
         # Time-major rows are contiguous, and unbind (never x[:, t]) keeps the backward linear in T.
         inputs = F.linear(x.transpose(0, 1), self.weight_ih, self.bias)

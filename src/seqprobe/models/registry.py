@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from seqprobe.errors import unknown_name
-from seqprobe.models import gru, lstm, rnn, tcn, transformer
+from seqprobe.models import gru, irnn, leaky, lstm, mamba, rnn, s4d, tcn, transformer
 from seqprobe.models.architecture import Architecture
+from seqprobe.models.bidirectional import bidirectional
 
 __all__ = ["MODELS", "architecture"]
 
+_FILES = (rnn, irnn, leaky, gru, lstm, tcn, transformer, s4d, mamba)
+
+# Every architecture, and every one again in both directions as bi-<name>.
 MODELS: dict[str, Architecture] = {
-    module.ARCHITECTURE.name: module.ARCHITECTURE for module in (rnn, gru, lstm, tcn, transformer)
+    entry.name: entry
+    for file in _FILES
+    for entry in (file.ARCHITECTURE, bidirectional(file.ARCHITECTURE))
 }
 
 

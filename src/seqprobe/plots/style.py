@@ -53,11 +53,15 @@ _LOOKS = {
     "lstm": Look("#009E73", "^", "-"),
     "tcn": Look("#CC79A7", "D", (0, (5, 1.5))),
     "transformer": Look("#000000", "v", (0, (1.5, 1))),
+    "irnn": Look("#E69F00", "p", (0, (5, 1, 1, 1))),
+    "leaky": Look("#8C6D31", "<", "-"),
+    "s4d": Look("#56B4E9", ">", (0, (3, 1))),
+    "mamba": Look("#7F3C8D", "P", (0, (3, 1, 1, 1))),
 }
 _OTHERS = [
     Look(color, marker, (0, (4, 1, 1, 1)))
-    for color in ("#E69F00", "#56B4E9", "#7F3C8D", "#8C6D31", "#666666")
-    for marker in ("P", "X", "h")
+    for color in ("#666666", "#A0A0A0", "#4C7A34", "#9A3B3B")
+    for marker in ("X", "h", "*")
 ]
 
 

@@ -1,0 +1,1 @@
+"""Maths that several architectures share, each fast form beside the naive one it must equal."""
