@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = ROOT / "checkpoints" / "manifest.json"
 
 DELAY = "--until nmse=0.0025 --steps 6000 --set train.schedule=constant"
+FLIPFLOP = "--until mse=0.0009 --steps 4000 --set train.schedule=constant --set train.batch=128"
 SETTINGS = {
     "delay/rnn": f"--set model.width=128 {DELAY}",
     "delay/gru": f"--set model.width=64 {DELAY}",
@@ -35,6 +36,13 @@ SETTINGS = {
     # Five taps on three levels see 57 steps: the profile is exactly zero from lag 57 on.
     "delay/tcn": f"--set model.width=24 --set model.kernel=5 --set model.layers=3 {DELAY}",
     "delay/transformer": f"--set model.width=40 {DELAY}",
+    "delay/irnn": f"--set model.width=200 {DELAY}",
+    "delay/leaky": f"--set model.width=128 {DELAY}",
+    "delay/s4d": f"--set model.width=48 --set model.modes=32 {DELAY}",
+    # Three blocks with eight taps each reach 21 steps back by their convolutions alone; the state
+    # would have to carry the rest.
+    "delay/mamba": "--set model.width=32 --set model.layers=3 --set model.kernel=8"
+    f" --set model.modes=8 --set train.lr=3e-3 {DELAY}",
     "digits/rnn": "--set model.width=128 --steps 3000 --set train.weight_decay=0.1",
     "digits/gru": "--set model.width=96 --steps 3000 --set train.lr=5e-3"
     " --set train.weight_decay=0.3",
@@ -44,6 +52,13 @@ SETTINGS = {
     " --set model.dropout=0.1",
     "digits/transformer": "--set model.width=40 --steps 3000 --set train.weight_decay=0.1"
     " --set model.dropout=0.1",
+    "digits/irnn": "--set model.width=128 --steps 4000 --set train.lr=3e-3",
+    "digits/leaky": "--set model.width=128 --steps 3000 --set train.weight_decay=0.1",
+    "digits/s4d": "--set model.width=48 --set model.modes=32 --set model.dropout=0.1"
+    " --steps 1500 --set train.weight_decay=0.1",
+    "digits/mamba": "--set model.width=32 --set model.layers=2 --set model.modes=8 --steps 1200"
+    " --set train.lr=3e-3 --set train.weight_decay=0.1",
+    **{f"flipflop/{model}": FLIPFLOP for model in ("rnn", "gru", "lstm", "leaky")},
 }
 
 

@@ -29,10 +29,14 @@ KEYS += ["chance", "baseline", "solved", "command"]
 every_entry = pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["path"])
 
 
-def test_every_model_is_shipped_for_both_tasks() -> None:
-    assert {(entry["task"], entry["model"]) for entry in MANIFEST} == {
-        (task, model) for task in ("delay", "digits") for model in MODELS
-    }
+CAUSAL = [name for name, entry in MODELS.items() if entry.directions == 1]
+
+
+def test_every_model_is_shipped_for_both_tasks_and_the_flip_flop() -> None:
+    shipped = [(entry["task"], entry["model"]) for entry in MANIFEST]
+    expected = [(task, model) for task in ("delay", "digits") for model in CAUSAL]
+    expected += [("flipflop", model) for model in ("rnn", "gru", "lstm", "leaky")]
+    assert sorted(shipped) == sorted(expected)
 
 
 @every_entry
@@ -64,10 +68,13 @@ def test_command_is_the_one_that_made_it(entry: dict[str, Any]) -> None:
     assert options["seed"] == checkpoint.seed
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_delay_networks_are_solved_and_peak_at_the_delay(model: str) -> None:
+@pytest.mark.parametrize("model", CAUSAL)
+def test_solved_delay_networks_peak_at_the_delay(model: str) -> None:
     checkpoint = load_checkpoint(ROOT / f"checkpoints/delay/{model}-s0.pt")
-    assert checkpoint.metrics["test"]["score"] < 0.003
+    assert checkpoint.solved == (checkpoint.metrics["test"]["score"] < 0.003)
+    if not checkpoint.solved:
+        assert model == "irnn"  # which does not learn it within its budget
+        return
     batch = make_task("delay").batch("test", 8)
     profile = gradient_profile(checkpoint.build_model(), batch)
     assert int(profile["peak_lag"]) == 20

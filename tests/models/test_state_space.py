@@ -8,9 +8,10 @@ from functools import partial
 import pytest
 import torch
 from mambapy.mamba import Mamba, MambaConfig
-from torch import Tensor
+from torch import Tensor, nn
 
-from seqprobe.models import build_model
+from seqprobe.models import Model, build_model
+from seqprobe.models.base import Stack
 from seqprobe.models.mamba import MambaBlock
 from seqprobe.models.ops.fft_conv import causal_fft_conv, naive_causal_conv
 from seqprobe.models.ops.selective_scan import chunked_selective_scan, selective_scan
@@ -69,6 +70,12 @@ def test_scan_of_a_constant_input_is_the_closed_form() -> None:
     torch.testing.assert_close(y[0, :, 0], expected.double(), rtol=1e-6, atol=0)
 
 
+def layers_of(model: Model) -> list[nn.Module]:
+    core = model.core
+    assert isinstance(core, Stack)
+    return list(core.layers)
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 def test_mamba_equals_an_independent_implementation(layers: int) -> None:
     width, modes = 24, 5
@@ -90,15 +97,15 @@ def test_mamba_equals_an_independent_implementation(layers: int) -> None:
     }
     weights: dict[str, Tensor] = {}
     for i in range(layers):
-        block = own.core.layers[i].state_dict()  # type: ignore[index,union-attr]
+        block = layers_of(own)[i].state_dict()
         assert set(block) == set(names)
         weights |= {f"layers.{i}.{peer_name}": block[name] for name, peer_name in names.items()}
     peer.load_state_dict(weights)
     x = torch.randn(2, 33, width)
-    block_outputs, _ = own.core.layers[0](x)  # type: ignore[index,operator,union-attr]
+    block_outputs, _ = layers_of(own)[0](x)
     torch.testing.assert_close(block_outputs, peer.layers[0](x), rtol=1e-5, atol=1e-5)
     stacked = x
-    for layer in own.core.layers:  # type: ignore[union-attr]
+    for layer in layers_of(own):
         stacked, _ = layer(stacked)
     torch.testing.assert_close(stacked, peer(x), rtol=1e-5, atol=1e-5)
 

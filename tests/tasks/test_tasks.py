@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqprobe.errors import UsageError
 from seqprobe.tasks import TASKS, Batch, Task, make_task
+from seqprobe.tasks.copy import Copy, CopyConfig
 
 every_task = pytest.mark.parametrize("name", TASKS)
 
@@ -98,6 +99,121 @@ def test_delay_refuses_sequences_that_are_too_short() -> None:
         make_task("delay", {"length": 20})
     with pytest.raises(UsageError, match="length 10 leaves no step"):
         make_task("delay").batch("test", 2, length=10)
+
+
+@pytest.mark.parametrize("length", [2, 3, 200])
+def test_adding_marks_two_different_steps(length: int) -> None:
+    task = make_task("adding", {"length": length})
+    batch = task.batch("train", 3000)
+    numbers, marks = batch.inputs.unbind(2)
+    assert (marks.sum(dim=1) == 2).all()
+    torch.testing.assert_close((numbers * marks).sum(dim=1, keepdim=True), batch.targets)
+    assert marks.mean(dim=0).numpy() == pytest.approx(np.full(length, 2 / length), abs=0.05)
+
+
+def test_adding_chance_and_baseline() -> None:
+    task = make_task("adding")
+    batch = task.batch("test", 50_000)
+    one = task.scores(_constant(task, 1.0, batch), batch).mean().item()
+    assert one == pytest.approx(1 / 6, abs=0.002)
+    numbers, marks = batch.inputs.unbind(2)
+    first = (numbers * marks * (marks.cumsum(1) == 1)).sum(dim=1)
+    guess = (first + 0.5)[:, None, None].expand(-1, task.length, 1)
+    assert task.scores(guess, batch).mean().item() == pytest.approx(1 / 12, abs=0.002)
+    assert task.baseline().score == 1 / 12
+
+
+@pytest.mark.parametrize("encoding", ["scalar", "onehot"])
+def test_copy_has_the_published_layout(encoding: str) -> None:
+    task = make_task("copy", {"delay": 7, "symbols": 3, "encoding": encoding})
+    assert task.length == 13
+    batch = task.batch("train", 500)
+    x = batch.inputs[..., 0].long() if encoding == "scalar" else batch.inputs.argmax(dim=2)
+    assert batch.inputs.shape == (500, 13, task.spec.input_size)
+    assert set(x[:, :3].flatten().tolist()) == set(range(1, 9))
+    assert (x[:, 3:9] == 0).all()  # T - 1 zeros
+    assert (x[:, 9:] == 9).all()  # M + 1 nines
+    assert (batch.targets[:, :10] == 0).all()  # T + M zeros
+    assert torch.equal(batch.targets[:, 10:], x[:, :3])  # each T + M steps after it was shown
+
+
+def test_copy_scores_the_copied_symbols_only() -> None:
+    task = make_task("copy", {"delay": 1000})
+    batch = task.batch("test", 2000)
+    silent = torch.nn.functional.one_hot(torch.zeros_like(batch.targets), 10).float()
+    everywhere = (silent.argmax(2) == batch.targets).float().mean().item()
+    assert everywhere == pytest.approx(0.99, abs=0.001)
+    assert task.scores(silent, batch).mean().item() == 0
+    guess = silent.clone()
+    guess[:, -10:] = torch.nn.functional.one_hot(torch.tensor(3), 10).float()
+    assert task.scores(guess, batch).mean().item() == pytest.approx(1 / 8, abs=0.01)
+
+
+@pytest.mark.parametrize(("delay", "loss"), [(100, 0.1733), (500, 0.03999), (1000, 0.02039)])
+def test_copy_memoryless_loss(delay: int, loss: float) -> None:
+    task = Copy(CopyConfig(delay=delay))
+    batch = task.batch("test", 50)
+    logits = torch.full((50, task.length, 10), -1e9)
+    logits[:, :-10, 0] = 0
+    logits[:, -10:, 1:9] = 0
+    assert task.loss(logits, batch).item() == pytest.approx(loss, rel=1e-3)
+    assert f"loss {task.memoryless_loss():.5f} nats" in task.baseline().name
+    assert task.memoryless_loss() == pytest.approx(loss, rel=1e-3)
+
+
+def test_flipflop_holds_the_last_pulse() -> None:
+    task = make_task("flipflop", {"bits": 2, "length": 30})
+    batch = task.batch("train", 200)
+    held = batch.inputs[:, 0].clone()
+    assert (held != 0).all()
+    for t in range(30):
+        now = batch.inputs[:, t]
+        held = torch.where(now != 0, now, held)
+        assert torch.equal(batch.targets[:, t], held)
+    assert batch.inputs[:, 1:].abs().mean().item() == pytest.approx(0.2, abs=0.01)
+
+
+def test_flipflop_chance_and_baseline() -> None:
+    task = make_task("flipflop")
+    batch = task.batch("test", 2000)
+    assert task.scores(_constant(task, 0.0, batch), batch).mean().item() == 1
+    repeated = task.scores(batch.inputs, batch).mean().item()
+    assert repeated == pytest.approx(task.baseline().score, abs=0.005)
+
+
+def test_integrator_sums_and_clips() -> None:
+    task = make_task("integrator")
+    batch = task.batch("test", 4000)
+    total = batch.inputs.double().cumsum(1).clamp(-1.5, 1.5)
+    torch.testing.assert_close(batch.targets.double(), total, rtol=0, atol=1e-5)
+    chance = task.scores(_constant(task, 0.0, batch), batch).mean().item()
+    assert chance == pytest.approx(task.chance, rel=0.03)
+    assert 0 < task.baseline().score < task.chance
+
+
+def test_sine_has_the_frequency_of_its_input() -> None:
+    task = make_task("sine")
+    batch = task.batch("test", 3000)
+    frequency = 30 * batch.inputs[:, 0, 0]
+    assert 1 <= frequency.min() < 1.1
+    assert 29.9 < frequency.max() <= 30
+    levels = make_task("sine", {"frequencies": 4}).batch("test", 100).inputs[:, 0, 0] * 30
+    assert sorted(set(levels.round(decimals=3).tolist())) == pytest.approx(
+        [1, 32 / 3, 61 / 3, 30], abs=1e-3
+    )
+    time = 0.01 * torch.arange(1, 101)
+    expected = torch.sin(2 * torch.pi * frequency[:, None] * time)
+    torch.testing.assert_close(batch.targets[..., 0], expected, rtol=0, atol=1e-4)
+    chance = task.scores(_constant(task, 0.0, batch), batch).mean().item()
+    assert chance == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(UsageError, match=r"is above task\.high"):
+        make_task("sine", {"low": 20, "high": 10})
+
+
+@pytest.mark.parametrize(("name", "length"), [("adding", 1), ("copy", 20)])
+def test_lengths_with_nothing_to_score_are_refused(name: str, length: int) -> None:
+    with pytest.raises(UsageError, match=f"length {length} is too short for task '{name}'"):
+        make_task(name).batch("test", 2, length=length)
 
 
 def test_digits_are_the_bundled_images() -> None:

@@ -14,7 +14,7 @@ from seqprobe.errors import SeqprobeError
 EXAMPLES = """\b
 Examples:
   seqprobe ls models
-  seqprobe ls tasks --json
+  seqprobe ls tasks --baselines
   seqprobe ls checkpoints checkpoints
   seqprobe ls analyses
 """
@@ -23,14 +23,16 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("what", type=click.Choice(["models", "tasks", "checkpoints", "analyses"]))
 @click.argument("folder", default="checkpoints")
+@click.option("--baselines", is_flag=True, help="With tasks: what does not learn, and its score.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(what: str, folder: str, as_json: bool) -> int:
+def command(what: str, folder: str, baselines: bool, as_json: bool) -> int:
     """List models, tasks, checkpoints (in FOLDER, default 'checkpoints') or analyses."""
     code = 0
     if what == "checkpoints":
         rows, code = _checkpoints(folder)
     else:
-        rows = {"models": _models, "tasks": _tasks, "analyses": _analyses}[what]()
+        lists = {"models": _models, "tasks": lambda: _tasks(baselines), "analyses": _analyses}
+        rows = lists[what]()
     if as_json:
         echo_json({"schema": "seqprobe.ls/1", what: rows})
     elif rows:
@@ -53,20 +55,24 @@ def _models() -> list[dict[str, Any]]:
     ]
 
 
-def _tasks() -> list[dict[str, Any]]:
-    from seqprobe.tasks import TASKS
+def _tasks(baselines: bool) -> list[dict[str, Any]]:
+    from seqprobe.tasks import TASKS, make_task
 
-    return [
-        {
+    rows = []
+    for task in map(make_task, TASKS):
+        row: dict[str, Any] = {
             "task": task.name,
             "summary": task.summary,
-            "settings": dataclasses.asdict(task.Config()),
+            "settings": dataclasses.asdict(task.config),
             "metric": f"{task.metric.name} ({task.metric.better} is better)",
             "chance": task.chance,
             "solved_at": task.solved_at,
         }
-        for task in TASKS.values()
-    ]
+        if baselines:
+            baseline = task.baseline()
+            row |= {"baseline": baseline.score, "which": baseline.name}
+        rows.append(row)
+    return rows
 
 
 def _checkpoints(folder: str) -> tuple[list[dict[str, Any]], int]:

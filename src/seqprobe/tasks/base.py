@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqprobe.config import bounded
 from seqprobe.errors import UsageError
 from seqprobe.spec import Spec
 
@@ -72,15 +71,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Settings that every task has.
-
-    Attributes
-    ----------
-    length
-        Length T of the training sequences.
-    """
-
-    length: int = bounded(96, 1, 2**20)
+    """Settings of a task; most have a ``length``, all others follow from what they are."""
 
 
 class Task(ABC):
@@ -100,7 +91,7 @@ class Task(ABC):
     metric
         The score.
     chance
-        Score of the best constant answer.
+        Score of an answer that knows nothing of the input.
     solved_at
         Score from which the task counts as solved.
     """
@@ -109,8 +100,8 @@ class Task(ABC):
     summary: ClassVar[str]
     Config: ClassVar[type[TaskConfig]] = TaskConfig
     metric: ClassVar[Metric]
-    chance: ClassVar[float]
-    solved_at: ClassVar[float]
+    chance: float
+    solved_at: float
     spec: Spec
 
     def __init__(self, config: Any = None) -> None:
@@ -180,6 +171,11 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
         return values.mean(dim=1)
     weights = mask.to(values.dtype)
     return (values * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def mean_square(outputs: Tensor, batch: Batch) -> Tensor:
+    """Return the mean squared error over outputs and scored steps, (B,)."""
+    return masked_mean((outputs - batch.targets).square().mean(dim=2), batch.mask)
 
 
 def last_step_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:

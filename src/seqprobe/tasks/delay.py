@@ -10,18 +10,9 @@ from torch import Tensor
 
 from seqprobe.config import bounded
 from seqprobe.errors import UsageError
-from seqprobe.seeding import generator
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import (
-    Baseline,
-    Batch,
-    Metric,
-    Split,
-    Task,
-    TaskConfig,
-    check_split,
-    masked_mean,
-)
+from seqprobe.tasks.base import Baseline, Batch, Metric, TaskConfig, mean_square
+from seqprobe.tasks.generated import GeneratedTask
 
 __all__ = ["Delay", "DelayConfig"]
 
@@ -42,7 +33,7 @@ class DelayConfig(TaskConfig):
     delay: int = bounded(20, 0, 2**20)
 
 
-class Delay(Task):
+class Delay(GeneratedTask):
     """``y_t = x_{t-D}`` for inputs drawn independently and uniformly from [-1, 1].
 
     Loss: mean squared error over t >= D. Metric: the same divided by the variance of the target,
@@ -59,38 +50,25 @@ class Delay(Task):
     spec = Spec("continuous", 1, "regression", 1, "each")
 
     _variance = 1 / 3
-    _evaluation_size = 512
 
     def __init__(self, config: DelayConfig | None = None) -> None:
         super().__init__(config)
-        self._check_length(self.length)
+        self.check_length(self.length)
 
-    def _check_length(self, length: int) -> None:
+    def check_length(self, length: int) -> None:
+        """Refuse a length that ends before the first recall."""
         if length <= self.config.delay:
             raise UsageError(
                 f"length {length} leaves no step to recall at delay {self.config.delay}"
-                f" (allowed: a length above the delay)"
+                " (allowed: a length above the delay)"
             )
 
     def baseline(self) -> Baseline:
         """Return the score of the best answer that remembers nothing."""
         return Baseline("best memoryless answer, the mean", 1.0)
 
-    def batch(
-        self,
-        split: Split,
-        size: int | None = None,
-        *,
-        seed: int = 0,
-        index: int = 0,
-        length: int | None = None,
-    ) -> Batch:
-        """Draw sequences; see `Task.batch`."""
-        check_split(split)
-        length = self.length if length is None else length
-        self._check_length(length)
-        size = self._evaluation_size if size is None else size
-        rng = generator(seed, self.name, split, index)
+    def draw(self, rng: np.random.Generator, size: int, length: int) -> Batch:
+        """Draw uniform inputs; see `GeneratedTask.draw`."""
         x = torch.from_numpy(rng.uniform(-1, 1, (size, length, 1)).astype(np.float32))
         y = torch.zeros_like(x)
         y[:, self.config.delay :] = x[:, : length - self.config.delay]
@@ -99,5 +77,4 @@ class Delay(Task):
 
     def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean squared error over the variance of the target, (B,)."""
-        square = (outputs - batch.targets).square().mean(dim=2)
-        return masked_mean(square, batch.mask) / self._variance
+        return mean_square(outputs, batch) / self._variance

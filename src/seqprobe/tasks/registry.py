@@ -7,13 +7,19 @@ from typing import Any
 
 from seqprobe.config import from_mapping
 from seqprobe.errors import unknown_name
+from seqprobe.tasks.adding import Adding
 from seqprobe.tasks.base import Task
+from seqprobe.tasks.copy import Copy
 from seqprobe.tasks.delay import Delay
 from seqprobe.tasks.digits import Digits
+from seqprobe.tasks.flipflop import FlipFlop
+from seqprobe.tasks.integrator import Integrator
+from seqprobe.tasks.sine import Sine
 
 __all__ = ["TASKS", "make_task"]
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Delay, Digits)}
+_TASKS: tuple[type[Task], ...] = (Delay, Digits, Adding, Copy, FlipFlop, Integrator, Sine)
+TASKS: dict[str, type[Task]] = {task.name: task for task in _TASKS}
 
 
 def make_task(name: str, config: Mapping[str, Any] | None = None) -> Task:

@@ -197,6 +197,13 @@ def _parse(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Checkpoi
     checkpoint = Checkpoint(**{name: content[name] for name in names})
     check_fields({name: content[name] for name in names if name != "weights"})
     check_weights(checkpoint.weights)
+    try:
+        task = checkpoint.build_task()
+        if dataclasses.asdict(task.spec) != checkpoint.spec:
+            raise UsageError(f"its spec is not that of task '{task.name}'")
+        checkpoint.build_model()
+    except SeqprobeError as error:
+        raise UnreadableFileError(f"'{path}': {error}") from None
     origin = Origin(
         # A file name need not be text; what is written into results must be.
         path=os.fsencode(path).decode("utf-8", "replace"),
@@ -206,18 +213,10 @@ def _parse(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Checkpoi
         task_config=json.dumps(checkpoint.task["config"], sort_keys=True),
         seed=checkpoint.seed,
         step=checkpoint.step,
-        train_length=checkpoint.task["config"]["length"],
+        train_length=task.length,
         solved=checkpoint.solved,
     )
-    checkpoint = dataclasses.replace(checkpoint, origin=origin)
-    try:
-        task = checkpoint.build_task()
-        if dataclasses.asdict(task.spec) != checkpoint.spec:
-            raise UsageError(f"its spec is not that of task '{task.name}'")
-        checkpoint.build_model()
-    except SeqprobeError as error:
-        raise UnreadableFileError(f"'{path}': {error}") from None
-    return checkpoint
+    return dataclasses.replace(checkpoint, origin=origin)
 
 
 def write_tensors(content: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
