@@ -19,7 +19,8 @@ class Spec:
     input_size
         D, or the size of the vocabulary.
     output_kind
-        ``"regression"`` for outputs in the units of the target, ``"class"`` for logits.
+        ``"regression"`` for outputs in the units of the target, ``"class"`` for the logits of one
+        class in K, ``"binary"`` for K independent logits.
     output_size
         Number of outputs K; a model returns (B, T, K).
     readout
@@ -28,6 +29,6 @@ class Spec:
 
     input_kind: Literal["continuous", "token"]
     input_size: int
-    output_kind: Literal["regression", "class"]
+    output_kind: Literal["regression", "class", "binary"]
     output_size: int
     readout: Literal["each", "last"] = "each"

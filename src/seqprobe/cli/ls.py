@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seqprobe.cli.common import echo_error, echo_json, table
 from seqprobe.cli.inputs import expand
-from seqprobe.errors import SeqprobeError
+from seqprobe.errors import SeqprobeError, UnreadableFileError
+
+if TYPE_CHECKING:
+    from seqprobe.tasks import Task
 
 EXAMPLES = """\b
 Examples:
@@ -66,13 +69,20 @@ def _tasks(baselines: bool) -> list[dict[str, Any]]:
             "settings": dataclasses.asdict(task.config),
             "metric": f"{task.metric.name} ({task.metric.better} is better)",
             "chance": task.chance,
-            "solved_at": task.solved_at,
         }
         if baselines:
-            baseline = task.baseline()
-            row |= {"baseline": baseline.score, "which": baseline.name}
+            row |= _baseline(task)
         rows.append(row)
     return rows
+
+
+def _baseline(task: Task) -> dict[str, Any]:
+    """Return the baseline of a task, or why there is none: its data may not be here."""
+    try:
+        baseline = task.baseline()
+    except UnreadableFileError:
+        return {"baseline": None, "which": "data not here, see 'seqprobe data ls'"}
+    return {"baseline": baseline.score, "which": baseline.name}
 
 
 def _checkpoints(folder: str) -> tuple[list[dict[str, Any]], int]:
@@ -126,4 +136,6 @@ def _text(value: Any) -> str:
         return " ".join(f"{key}={item}" for key, item in value.items() if item is not None)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value is None:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +17,9 @@ from seqprobe.spec import Spec
 __all__ = ["Baseline", "Batch", "Metric", "Split", "Task", "TaskConfig"]
 
 Split = Literal["train", "valid", "test"]
+
+_EVALUATION_SEED = 0  # every training seed is compared on the same held-out data
+_EVALUATION_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,13 @@ class Batch:
     inputs: Tensor
     targets: Tensor
     mask: Tensor | None = None
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Yield the batch in pieces of at most `size` sequences."""
+        for start in range(0, len(self.inputs), size):
+            rows = slice(start, start + size)
+            mask = None if self.mask is None else self.mask[rows]
+            yield Batch(self.inputs[rows], self.targets[rows], mask)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
@@ -159,6 +170,14 @@ class Task(ABC):
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean loss over sequences, a scalar."""
         return self.errors(outputs, batch).mean()
+
+    def weights(self, batch: Batch) -> Tensor:
+        """Return what each sequence counts in a score, (B,): the same, unless a task says more."""
+        return torch.ones(len(batch.inputs), device=batch.inputs.device)
+
+    def evaluation(self, split: Split) -> Iterator[Batch]:
+        """Yield all sequences that score a model, in batches that fit into memory."""
+        yield from self.batch(split, seed=_EVALUATION_SEED).split(_EVALUATION_BATCH)
 
     def solved(self, score: float) -> bool:
         """Say whether a test score counts as solved."""

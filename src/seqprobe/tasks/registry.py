@@ -14,11 +14,27 @@ from seqprobe.tasks.delay import Delay
 from seqprobe.tasks.digits import Digits
 from seqprobe.tasks.flipflop import FlipFlop
 from seqprobe.tasks.integrator import Integrator
+from seqprobe.tasks.mnist import PMNIST, SMNIST
+from seqprobe.tasks.music import JSB, Muse, Nottingham, Piano
 from seqprobe.tasks.sine import Sine
 
 __all__ = ["TASKS", "make_task"]
 
-_TASKS: tuple[type[Task], ...] = (Delay, Digits, Adding, Copy, FlipFlop, Integrator, Sine)
+_TASKS: tuple[type[Task], ...] = (
+    Delay,
+    Digits,
+    Adding,
+    Copy,
+    FlipFlop,
+    Integrator,
+    Sine,
+    SMNIST,
+    PMNIST,
+    JSB,
+    Nottingham,
+    Muse,
+    Piano,
+)
 TASKS: dict[str, type[Task]] = {task.name: task for task in _TASKS}
 
 

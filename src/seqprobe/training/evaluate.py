@@ -12,8 +12,6 @@ from seqprobe.tasks import Split, Task
 
 __all__ = ["evaluate"]
 
-_EVALUATION_SEED = 0  # every training seed is compared on the same held-out data
-
 
 @torch.no_grad()
 def evaluate(model: SequenceModule, task: Task, split: Split) -> dict[str, Any]:
@@ -36,12 +34,20 @@ def evaluate(model: SequenceModule, task: Task, split: Split) -> dict[str, Any]:
     training = model.training
     model.eval()
     device = next(model.parameters()).device
-    batch = task.batch(split, seed=_EVALUATION_SEED).to(device)
-    scores = task.scores(model(batch.inputs)[0], batch).double()
+    scores, weights = [], []
+    for batch in task.evaluation(split):
+        batch = batch.to(device)
+        scores.append(task.scores(model(batch.inputs)[0], batch).double())
+        weights.append(task.weights(batch).double())
     model.train(training)
+    score, weight = torch.cat(scores), torch.cat(weights)
+    mean = (weight * score).sum() / weight.sum()
+    n = len(score)
+    # Of a ratio of sums over sequences; std / sqrt(n) where all weigh the same.
+    error = (weight * (score - mean)).norm() / weight.sum() * math.sqrt(n / max(1, n - 1))
     return {
         "metric": task.metric.name,
-        "score": scores.mean().item(),
-        "standard_error": scores.std().item() / math.sqrt(len(scores)),
-        "n": len(scores),
+        "score": mean.item(),
+        "standard_error": error.item(),
+        "n": n,
     }

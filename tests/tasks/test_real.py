@@ -1,0 +1,151 @@
+"""Music and MNIST against the published counts and the baselines counted here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from data_sets import needs_data
+from seqprobe.errors import UsageError
+from seqprobe.memory import gradient_profile
+from seqprobe.models import build_model
+from seqprobe.tasks import make_task
+from seqprobe.tasks.music import _pieces
+from seqprobe.training import evaluate
+
+MUSIC = {
+    # name: pieces and frames of train, valid, test; nats per frame of the Markov chain
+    "jsb": ((229, 76, 77), (13_807, 4_602, 4_725), 10.49),
+    "nottingham": ((694, 173, 170), (176_561, 45_513, 44_463), 5.15),
+    "muse": ((524, 135, 124), (245_202, 82_755, 64_339), 8.56),
+    "piano": ((87, 12, 25), (75_911, 8_540, 19_036), 8.26),
+}
+
+every_music = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=needs_data(name)) for name in MUSIC]
+)
+
+
+@every_music
+def test_music_has_the_published_pieces_and_frames(name: str) -> None:
+    pieces, frames, _ = MUSIC[name]
+    splits = _pieces(name)
+    assert tuple(len(splits[split]) for split in ("train", "valid", "test")) == pieces
+    assert tuple(sum(map(len, splits[s])) for s in ("train", "valid", "test")) == frames
+    texts = {split: {piece.tobytes() for piece in splits[split]} for split in splits}
+    shared = 1 if name == "nottingham" else 0  # as published: one tune is in two sets, twice over
+    assert len(texts["train"] & texts["test"]) == shared
+    assert len(texts["train"] & texts["valid"]) == shared
+    assert not texts["valid"] & texts["test"]
+
+
+@every_music
+def test_music_baselines_are_those_of_the_literature(name: str) -> None:
+    task = make_task(name)
+    assert task.baseline().score == pytest.approx(MUSIC[name][2], abs=0.006)
+    assert task.chance == pytest.approx(61.0, abs=0.01)
+    assert task.solved(8.0) == (task.baseline().score >= 8.0)
+
+
+@needs_data("jsb")
+def test_score_is_the_mean_over_predicted_frames_of_whole_pieces() -> None:
+    task = make_task("jsb")
+    batches = list(task.evaluation("test"))
+    frames = sum(task.weights(batch).sum().item() for batch in batches)
+    assert frames == 4_725 - 77
+    keys = torch.zeros(88, dtype=torch.float64)
+    total = 0.0
+    for piece in _pieces("jsb")["test"]:
+        keys += torch.from_numpy(piece[1:]).double().sum(dim=0)
+    density = keys / frames
+    total = -(keys * density.clamp(1e-12).log() + (frames - keys) * (-density).log1p()).sum().item()
+
+    class Marginal(torch.nn.Module):
+        """Answers the density of every key, and nonsense where nothing is scored."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            logits = torch.logit(density.clamp(1e-12)).float().expand(*x.shape[:2], 88).clone()
+            logits[x.sum(dim=2) == 0] += 0.0
+            return logits, {}
+
+    score = evaluate(Marginal(), task, "test")  # type: ignore[arg-type]
+    assert score["n"] == 77
+    assert score["score"] == pytest.approx(total / frames, rel=1e-5)
+    assert 0 < score["standard_error"] < 1
+
+
+@needs_data("jsb")
+def test_padding_changes_neither_score_nor_gradient() -> None:
+    task = make_task("jsb")
+    batch = next(task.evaluation("test"))
+    assert batch.mask is not None
+    assert not batch.mask.all()
+    outputs = torch.randn(*batch.targets.shape, requires_grad=True)
+    task.loss(outputs, batch).backward()
+    assert outputs.grad is not None
+    assert (outputs.grad[~batch.mask] == 0).all()
+    assert (outputs.grad[batch.mask] != 0).any()
+    model = build_model("gru", task.spec, {"width": 8})
+    noisy = torch.where(batch.mask[..., None], batch.inputs, torch.randn_like(batch.inputs))
+    a, b = model(batch.inputs)[0], model(noisy)[0]
+    torch.testing.assert_close(task.errors(a, batch), task.errors(b, batch))
+
+
+@needs_data("jsb")
+def test_targets_are_the_next_frames() -> None:
+    batch = make_task("jsb", {"length": 20}).batch("valid", 30)
+    assert batch.inputs.shape == (30, 20, 88)
+    assert batch.mask is not None
+    assert batch.mask.all()
+    assert torch.equal(batch.targets[:, :-1], batch.inputs[:, 1:])
+
+
+@needs_data("jsb")
+def test_a_window_longer_than_any_piece_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"no test piece of 'jsb' has 500 .*allowed: up to \d+"):
+        make_task("jsb").batch("test", 4, length=500)
+
+
+@needs_data("jsb")
+def test_memory_of_a_music_model_can_be_measured() -> None:
+    task = make_task("jsb", {"length": 40})
+    model = build_model("gru", task.spec, {"width": 8})
+    profile = gradient_profile(model, task.batch("test", 6))
+    assert profile.sizes["lag"] == 27
+    assert (profile["G"] > 0).all()
+
+
+@needs_data("mnist")
+def test_mnist_is_normalised_and_split() -> None:
+    task = make_task("smnist")
+    sizes = [len(task.batch(s).targets) for s in ("valid", "test")]
+    assert sizes == [5_000, 10_000]
+    batch = task.batch("train", 2_000)
+    assert batch.inputs.shape == (2_000, 784, 1)
+    assert batch.inputs.mean().item() == pytest.approx(0, abs=0.02)
+    assert batch.inputs.std().item() == pytest.approx(1, abs=0.02)
+    commonest = np.bincount(task.batch("test").targets.numpy()).max() / 10_000
+    assert commonest == task.chance
+
+
+@needs_data("mnist")
+def test_permutation_is_seeded_and_one_for_all() -> None:
+    plain = make_task("smnist").batch("test", 50)
+    permuted = make_task("pmnist").batch("test", 50)
+    again = make_task("pmnist").batch("test", 50)
+    other = make_task("pmnist", {"permutation": 1}).batch("test", 50)
+    assert torch.equal(permuted.inputs, again.inputs)
+    assert not torch.equal(permuted.inputs, other.inputs)
+    assert torch.equal(permuted.inputs.sort(dim=1).values, plain.inputs.sort(dim=1).values)
+    assert torch.equal(permuted.targets, plain.targets)
+
+
+@pytest.mark.slow
+@needs_data("mnist")
+def test_mnist_baseline() -> None:
+    assert make_task("smnist").baseline().score == pytest.approx(0.924, abs=0.006)
