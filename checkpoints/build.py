@@ -5,7 +5,7 @@
     python checkpoints/build.py --seeds 3 digits    scores of three seeds, nothing shipped
 
 Each entry is one command, which the manifest records. One thread per training makes the files the
-same, byte for byte, on the same machine.
+same, byte for byte, on the same machine. The music needs its data: seqprobe data fetch jsb.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ MANIFEST = ROOT / "checkpoints" / "manifest.json"
 DELAY = "--until nmse=0.0025 --steps 6000 --set train.schedule=constant"
 FLIPFLOP = "--until mse=0.0009 --steps 4000 --set train.schedule=constant --set train.lr=2e-3"
 FLIPFLOP += " --set train.batch=128"
+JSB = "--params 20k --steps 1500 --set train.batch=32 --set train.weight_decay=0.3"
 SETTINGS = {
     "delay/rnn": f"--set model.width=128 {DELAY}",
     "delay/gru": f"--set model.width=64 {DELAY}",
@@ -59,9 +60,12 @@ SETTINGS = {
     "digits/leaky": "--set model.width=128 --steps 3000 --set train.weight_decay=0.1",
     "digits/s4d": "--set model.width=48 --set model.modes=32 --set model.dropout=0.1"
     " --steps 1500 --set train.weight_decay=0.1",
-    "digits/mamba": "--set model.width=32 --set model.layers=2 --set model.modes=8 --steps 1200"
-    " --set train.lr=3e-3 --set train.weight_decay=0.1",
+    "digits/mamba": "--set model.width=32 --set model.layers=2 --set model.modes=8 --steps 2500"
+    " --set train.lr=4e-3 --set train.weight_decay=0.1",
     **{f"flipflop/{model}": FLIPFLOP for model in ("rnn", "gru", "lstm", "leaky")},
+    **{f"jsb/{model}": f"{JSB} --set train.lr=5e-3" for model in ("rnn", "leaky", "gru", "lstm")},
+    "jsb/irnn": f"{JSB} --set train.lr=3e-3",
+    "jsb/tcn": f"{JSB} --set model.layers=2 --set model.kernel=3 --set model.dropout=0.3",
 }
 
 

@@ -207,7 +207,7 @@ def test_nan_weights_fail_with_the_step(seqprobe: Seqprobe) -> None:
         ("memory zoo/gru.pt --length 20", 2, "length 20 leaves no step to recall"),
         ("memory zoo/rnn.pt --length 32", 2, "64 pixels, not 32"),
         ("memory zoo/gru.pt --max-lag 96", 2, "lag 96 does not fit sequences of 96 steps"),
-        ("memory zoo/rnn.pt --sequences 451", 2, "test set has 450 digits"),
+        ("memory zoo/rnn.pt --sequences 451", 2, "test set of 'digits' has 450 images"),
         ("memory --json", 2, "Missing argument"),
     ],
 )

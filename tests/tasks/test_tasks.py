@@ -255,7 +255,7 @@ def test_digits_baseline_and_chance() -> None:
 
 def test_digits_refuse_what_they_do_not_have() -> None:
     task = make_task("digits")
-    with pytest.raises(UsageError, match="64 pixels, not 32"):
+    with pytest.raises(UsageError, match="have 64 pixels, not 32"):
         task.batch("test", 2, length=32)
-    with pytest.raises(UsageError, match="test set has 450 digits"):
+    with pytest.raises(UsageError, match="test set of 'digits' has 450 images"):
         task.batch("test", 451)

@@ -6,24 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from seqprobe.config import bounded
 from seqprobe.data import dataset, read
-from seqprobe.errors import UsageError
 from seqprobe.seeding import generator
-from seqprobe.spec import Spec
-from seqprobe.tasks.base import (
-    Baseline,
-    Batch,
-    Metric,
-    Split,
-    Task,
-    TaskConfig,
-    check_split,
-    last_step_cross_entropy,
-)
+from seqprobe.tasks.base import Baseline, Split, TaskConfig
+from seqprobe.tasks.images import ImageTask
 
 __all__ = ["PMNIST", "SMNIST", "PMNISTConfig", "SMNISTConfig"]
 
@@ -48,22 +36,20 @@ class SMNISTConfig(TaskConfig):
     length: int = bounded(784, 784, 784)
 
 
-class SMNIST(Task):
+class SMNIST(ImageTask):
     """The 28x28 images of LeCun et al. (1998), one pixel per step, row by row.
 
     Pixels are normalised by mean 0.1307 and deviation 0.3081, as in Bai et al. 2018 (arXiv
     1803.01271); the class is asked for after the last. 5,000 of the 60,000 training images are held
-    out for validation. Loss: cross-entropy in nats. Metric: accuracy. Chance: the commonest class,
-    0.1135. Baseline: logistic regression on all pixels at once.
+    out for validation. Chance: the commonest class, 0.1135. Baseline: logistic regression on all
+    pixels at once.
     """
 
     name = "smnist"
     summary = "28x28 handwritten digits pixel by pixel, class at the end"
     Config = SMNISTConfig
-    metric = Metric("accuracy", "fraction correct", "higher")
     chance = 0.1135
     solved_at = 0.98
-    spec = Spec("continuous", 1, "class", 10, "last")
 
     def baseline(self) -> Baseline:
         """Return the test accuracy of logistic regression."""
@@ -73,40 +59,14 @@ class SMNIST(Task):
         """Return the pixel that is read at every step, (784,)."""
         return np.arange(self.length)
 
-    def batch(
-        self,
-        split: Split,
-        size: int | None = None,
-        *,
-        seed: int = 0,
-        index: int = 0,
-        length: int | None = None,
-    ) -> Batch:
-        """Read images; see `Task.batch`. The training stream is reshuffled in every epoch."""
-        check_split(split)
-        if length not in (None, self.length):
-            raise UsageError(f"images have {self.length} pixels, not {length} (allowed: 784)")
-        pixels, classes = _splits()[split]
-        count = len(classes)
-        size = count if size is None else size
-        if split != "train" and (index + 1) * size > count:
-            raise UsageError(
-                f"the {split} set has {count} images, too few for {size} at batch {index}"
-            )
-        first = index * size
-        epochs = range(first // count, (first + size - 1) // count + 1)
-        orders = [generator(seed, "mnist", split, "order", e).permutation(count) for e in epochs]
-        rows = np.concatenate(orders)[first % count :][:size]
-        x = (pixels[rows][:, self.order()].astype(np.float32) / 255 - _MEAN) / _STD
-        return Batch(torch.from_numpy(x)[:, :, None], torch.from_numpy(classes[rows]))
+    def images(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Return pixels (N, 784) as bytes, row by row, and classes (N,)."""
+        return _splits()[split]
 
-    def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Return the cross-entropy of the last output, (B,), in nats."""
-        return last_step_cross_entropy(outputs, batch.targets)
-
-    def scores(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Return 1 where the last output is right and 0 where it is not, (B,)."""
-        return (outputs[:, -1].argmax(dim=1) == batch.targets).to(outputs.dtype)
+    def pixels(self, images: np.ndarray) -> np.ndarray:
+        """Return normalised pixels (B, 784) in the order of reading."""
+        ordered = images[:, self.order()].astype(np.float32)
+        return (ordered / 255 - _MEAN) / _STD
 
 
 @dataclass(frozen=True)
