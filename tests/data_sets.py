@@ -14,6 +14,7 @@ DATA = {
     "nottingham": "nottingham",
     "muse": "muse",
     "piano": "piano",
+    "chartext": "tinyshakespeare",
 }
 
 

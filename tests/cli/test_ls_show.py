@@ -27,6 +27,23 @@ def test_lists_hold_the_registries(seqprobe: Seqprobe) -> None:
     assert "width=64" in seqprobe("ls models").out
 
 
+def test_tasks_are_listed_with_what_does_not_learn_also_without_data(
+    seqprobe: Seqprobe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from seqprobe.tasks import chartext, music
+
+    for cached in (music._pieces, music._markov_score, chartext._text, chartext._vocabulary):
+        cached.cache_clear()
+    chartext._markov_bits.cache_clear()
+    chartext._splits.cache_clear()
+    monkeypatch.setenv("SEQPROBE_DATA", str(tmp_path / "nowhere"))
+    rows = {r["task"]: r for r in seqprobe("ls tasks --baselines --json").json["tasks"]}
+    assert rows["adding"]["baseline"] == 1 / 12
+    assert rows["flipflop"]["chance"] == 1
+    assert rows["jsb"]["baseline"] is None
+    assert "data not here" in rows["chartext"]["which"]
+
+
 def test_list_of_checkpoints(seqprobe: Seqprobe) -> None:
     rows = seqprobe("ls checkpoints zoo --json").json["checkpoints"]
     assert [(row["model"], row["task"]) for row in rows] == [

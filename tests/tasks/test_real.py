@@ -10,7 +10,7 @@ from data_sets import needs_data
 from seqprobe.errors import UsageError
 from seqprobe.memory import gradient_profile
 from seqprobe.models import build_model
-from seqprobe.tasks import make_task
+from seqprobe.tasks import chartext, make_task
 from seqprobe.tasks.mnist import PMNIST, SMNIST, PMNISTConfig
 from seqprobe.tasks.music import _pieces
 from seqprobe.training import evaluate
@@ -151,3 +151,40 @@ def test_permutation_is_seeded_and_one_for_all() -> None:
 @needs_data("mnist")
 def test_mnist_baseline() -> None:
     assert make_task("smnist").baseline().score == pytest.approx(0.924, abs=0.006)
+
+
+@needs_data("tinyshakespeare")
+def test_text_is_cut_into_three_parts() -> None:
+    splits = chartext._splits()
+    text = chartext._text()
+    assert sum(map(len, splits.values())) == len(text) == 1_115_394
+    assert len(chartext._vocabulary()) == 65
+    back = "".join(chartext._vocabulary()[code] for code in splits["train"][:30])
+    assert back == text[:30] == "First Citizen:\nBefore we proce"
+    batch = make_task("chartext").batch("valid", 5)
+    assert torch.equal(batch.inputs[:, 1:], batch.targets[:, :-1])
+
+
+@needs_data("tinyshakespeare")
+def test_text_is_scored_once_in_bits() -> None:
+    task = make_task("chartext")
+    scored = sum(batch.targets.numel() for batch in task.evaluation("test"))
+    whole = len(chartext._splits()["test"])
+    assert whole - 2 * task.length < scored < whole
+    assert task.chance == pytest.approx(6.022, abs=1e-3)
+    batch = task.batch("test", 3)
+    even = torch.zeros(3, task.length, 65)
+    assert task.scores(even, batch).mean().item() == pytest.approx(task.chance, rel=1e-5)
+    # The entropy of a character given the one before, about 3.5 bits in English.
+    assert 3.3 < task.baseline().score < 3.7
+    with pytest.raises(UsageError, match=r"too few for a length of 99999 \(allowed: up to 55768\)"):
+        task.batch("test", 1, length=99_999)
+
+
+@needs_data("tinyshakespeare")
+def test_memory_of_a_text_model_is_measured_at_the_embedding() -> None:
+    task = make_task("chartext", {"length": 30})
+    model = build_model("lstm", task.spec, {"width": 8})
+    profile = gradient_profile(model, task.batch("test", 4), n_probes=8)
+    assert profile.sizes["lag"] == 21
+    assert (profile["G"] > 0).all()

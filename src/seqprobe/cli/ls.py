@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from seqprobe.cli.common import echo_error, echo_json, table
 from seqprobe.cli.inputs import expand
 from seqprobe.errors import SeqprobeError, UnreadableFileError
-
-if TYPE_CHECKING:
-    from seqprobe.tasks import Task
 
 EXAMPLES = """\b
 Examples:
@@ -68,21 +65,18 @@ def _tasks(baselines: bool) -> list[dict[str, Any]]:
             "summary": task.summary,
             "settings": dataclasses.asdict(task.config),
             "metric": f"{task.metric.name} ({task.metric.better} is better)",
-            "chance": task.chance,
         }
-        if baselines:
-            row |= _baseline(task)
+        try:
+            row["chance"] = task.chance
+            if baselines:
+                baseline = task.baseline()
+                row |= {"baseline": baseline.score, "which": baseline.name}
+        except UnreadableFileError:  # the data of this task are not here; the others' may be
+            row |= {"chance": None}
+            if baselines:
+                row |= {"baseline": None, "which": "data not here, see 'seqprobe data ls'"}
         rows.append(row)
     return rows
-
-
-def _baseline(task: Task) -> dict[str, Any]:
-    """Return the baseline of a task, or why there is none: its data may not be here."""
-    try:
-        baseline = task.baseline()
-    except UnreadableFileError:
-        return {"baseline": None, "which": "data not here, see 'seqprobe data ls'"}
-    return {"baseline": baseline.score, "which": baseline.name}
 
 
 def _checkpoints(folder: str) -> tuple[list[dict[str, Any]], int]:

@@ -9,6 +9,7 @@ from seqprobe.config import from_mapping
 from seqprobe.errors import unknown_name
 from seqprobe.tasks.adding import Adding
 from seqprobe.tasks.base import Task
+from seqprobe.tasks.chartext import CharText
 from seqprobe.tasks.copy import Copy
 from seqprobe.tasks.delay import Delay
 from seqprobe.tasks.digits import Digits
@@ -34,6 +35,7 @@ _TASKS: tuple[type[Task], ...] = (
     Nottingham,
     Muse,
     Piano,
+    CharText,
 )
 TASKS: dict[str, type[Task]] = {task.name: task for task in _TASKS}
 
