@@ -15,6 +15,7 @@ DATA = {
     "muse": "muse",
     "piano": "piano",
     "chartext": "tinyshakespeare",
+    "speech": "fsdd",
 }
 
 

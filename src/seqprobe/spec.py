@@ -20,7 +20,8 @@ class Spec:
         D, or the size of the vocabulary.
     output_kind
         ``"regression"`` for outputs in the units of the target, ``"class"`` for the logits of one
-        class in K, ``"binary"`` for K independent logits.
+        class in K, ``"binary"`` for K independent logits, ``"density"`` for the parameters of a
+        probability density of the target.
     output_size
         Number of outputs K; a model returns (B, T, K).
     readout
@@ -29,6 +30,6 @@ class Spec:
 
     input_kind: Literal["continuous", "token"]
     input_size: int
-    output_kind: Literal["regression", "class", "binary"]
+    output_kind: Literal["regression", "class", "binary", "density"]
     output_size: int
     readout: Literal["each", "last"] = "each"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
+import io
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,7 +92,9 @@ def test_server_without_ranges_sends_it_whole(host: str) -> None:
 
 def test_wrong_content_is_refused_and_not_kept(host: str) -> None:
     data = entry(f"{host}/wrong")
-    with pytest.raises(SeqprobeError, match="has 5 bytes, should have 512000; its publisher"):
+    with pytest.raises(
+        SeqprobeError, match="has 5 bytes of content, should have 512000; its publisher"
+    ):
         fetch(data)
     assert list((folder() / "some").iterdir()) == []
 
@@ -109,7 +113,7 @@ def test_hash_is_of_the_unpacked_content(host: str) -> None:
         path.write_bytes(gzip.compress(CONTENT, level))
         assert problem(data.files[0]) is None
     path.write_bytes(gzip.compress(CONTENT)[:-100])
-    assert problem(data.files[0]) == "cannot be unpacked (EOFError)"
+    assert problem(data.files[0]) == "cannot be read (EOFError)"
 
 
 def test_corrupted_file_is_named_with_what_to_do(host: str) -> None:
@@ -123,6 +127,38 @@ def test_corrupted_file_is_named_with_what_to_do(host: str) -> None:
         read(data)
     assert fetch(data) == [path]
     assert read(data) == {"file.bin": CONTENT}
+
+
+def archive(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_archive_becomes_a_folder_of_its_members(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = {"x-1/recordings/b.wav": b"bb", "x-1/recordings/a.wav": b"a", "x-1/README.md": b"no"}
+    lines = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        for name, content in (("a.wav", b"a"), ("b.wav", b"bb"))
+    )
+    digest = hashlib.sha256(lines.encode()).hexdigest()
+    monkeypatch.setitem(Server.do_GET.__globals__, "CONTENT", archive(members))
+    file = DataFile("sounds", f"{host}/whole", digest, 3, members="*.wav")
+    data = Dataset("sounds", "for tests", "none", (file,))
+    assert fetch(data) == [folder() / "sounds"]
+    assert read(data) == {"a.wav": b"a", "b.wav": b"bb"}
+    assert sorted(p.name for p in folder().rglob("*")) == ["a.wav", "b.wav", "sounds"]
+    (folder() / "sounds" / "a.wav").write_bytes(b"c")
+    with pytest.raises(UnreadableFileError, match="another content"):
+        read(data)
+    monkeypatch.setitem(Server.do_GET.__globals__, "CONTENT", b"no archive")
+    with pytest.raises(SeqprobeError, match="has 0 bytes of content, should have 3"):
+        fetch(data)
+    assert (folder() / "sounds" / "b.wav").exists()
 
 
 def test_missing_data_folder_gets_one_line(

@@ -10,7 +10,7 @@ from data_sets import needs_data
 from seqprobe.errors import UsageError
 from seqprobe.memory import gradient_profile
 from seqprobe.models import build_model
-from seqprobe.tasks import chartext, make_task
+from seqprobe.tasks import chartext, make_task, speech
 from seqprobe.tasks.mnist import PMNIST, SMNIST, PMNISTConfig
 from seqprobe.tasks.music import _pieces
 from seqprobe.training import evaluate
@@ -188,3 +188,55 @@ def test_memory_of_a_text_model_is_measured_at_the_embedding() -> None:
     profile = gradient_profile(model, task.batch("test", 4), n_probes=8)
     assert profile.sizes["lag"] == 21
     assert (profile["G"] > 0).all()
+
+
+@needs_data("fsdd")
+def test_recordings_are_split_by_their_number() -> None:
+    sounds = speech._sounds()
+    assert {split: len(some) for split, some in sounds.items()} == {
+        "train": 2400,
+        "valid": 300,
+        "test": 300,
+    }
+    assert np.concatenate(sounds["train"]).std() == pytest.approx(1)
+    batch = make_task("speech", {"length": 60}).batch("valid", 5)
+    assert batch.inputs.shape == (5, 60, 1)
+    assert batch.targets.shape == (5, 10)
+    whole = torch.cat([batch.inputs[..., 0], batch.targets], dim=1)[0].numpy()
+    assert any(
+        np.allclose(window, whole)
+        for sound in sounds["valid"]
+        if len(sound) >= 70
+        for window in np.lib.stride_tricks.sliding_window_view(sound.astype(np.float32), 70)
+        if window[0] == whole[0]
+    )
+
+
+@needs_data("fsdd")
+def test_mixture_density_is_that_of_torch() -> None:
+    task = make_task("speech", {"length": 20})
+    batch = task.batch("test", 4)
+    outputs = torch.randn(4, 20, task.spec.output_size).double()
+    parameters = outputs[:, -1].reshape(4, 20, 21)
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=parameters[..., 0]),
+        torch.distributions.Independent(
+            torch.distributions.Normal(parameters[..., 1:11], parameters[..., 11:].exp()), 1
+        ),
+    )
+    expected = -mixture.log_prob(batch.targets.double())
+    torch.testing.assert_close(task.errors(outputs, batch), expected)
+
+
+@needs_data("fsdd")
+def test_speech_baselines_are_ordered_and_chance_is_a_gaussian() -> None:
+    task = make_task("speech")
+    single = torch.zeros(1, 1, task.spec.output_size)
+    scores = [
+        task.scores(single.expand(len(batch.inputs), 1, -1), batch)
+        for batch in task.evaluation("test")
+    ]
+    assert torch.cat(scores).mean().item() == pytest.approx(task.chance, abs=1.0)
+    assert task.baseline().score < task.chance - 3
+    with pytest.raises(UsageError, match=r"no test recording has 10010 samples"):
+        make_task("speech", {"length": 10_000}).batch("test", 2)

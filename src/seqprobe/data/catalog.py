@@ -26,12 +26,16 @@ class DataFile:
         Of the content, after unpacking if the name ends with ``.gz``.
     size
         Bytes of that content.
+    members
+        Empty, or the pattern of the files of a zip archive that together are the content; `path` is
+        then a folder. Their hash is that of the lines ``<sha256>  <name>``, sorted by name.
     """
 
     path: str
     url: str
     sha256: str
     size: int
+    members: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,21 @@ CATALOG: dict[str, Dataset] = {
                     "t10k-labels-idx1-ubyte",
                     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
                     10_008,
+                ),
+            ),
+        ),
+        Dataset(
+            "fsdd",
+            "spoken digits, 3,000 recordings of 6 speakers at 8 kHz",
+            "CC BY-SA 4.0",
+            (
+                DataFile(
+                    "fsdd",
+                    "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/"
+                    "v1.0.10.zip",
+                    "1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959",
+                    21_128_848,
+                    members="*.wav",
                 ),
             ),
         ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,12 +61,14 @@ def fetch(entry: Dataset, on_progress: OnProgress | None = None) -> list[Path]:
                 f"cannot download '{file.url}' ({reason}); call it again to go on, or put the file"
                 f" at '{path}'"
             ) from None
-        if wrong := problem(file, part):
-            part.unlink()
+        ready = _unzipped(part, file.members) if file.members else part
+        if wrong := problem(file, ready):
+            _remove(ready)
             raise SeqprobeError(
                 f"'{file.url}' {wrong}; its publisher may have changed it, get the file elsewhere"
             )
-        part.replace(path)
+        _remove(path)
+        ready.replace(path)
         done.append(path)
     return done
 
@@ -91,3 +95,26 @@ def _download(url: str, part: Path, name: str, on_progress: OnProgress | None) -
                     on_progress(have, total, name)
     if total and have < total:
         raise OSError(f"broke off after {have} of {total} bytes")
+
+
+def _unzipped(part: Path, pattern: str) -> Path:
+    """Unpack the wanted members of an archive, without their folders, and drop the archive."""
+    target = part.with_name(part.name + ".d")
+    _remove(target)
+    target.mkdir()
+    try:
+        with zipfile.ZipFile(part) as archive:
+            for name in archive.namelist():
+                if Path(name).match(pattern):
+                    (target / Path(name).name).write_bytes(archive.read(name))
+    except zipfile.BadZipFile:
+        pass  # what is missing of the content is said by whoever checks it
+    part.unlink()
+    return target
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

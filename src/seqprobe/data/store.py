@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import os
 import zlib
-from functools import lru_cache
 from pathlib import Path
 
 from seqprobe.data.catalog import DataFile, Dataset
@@ -26,7 +25,7 @@ def folder() -> Path:
 
 def missing(entry: Dataset) -> list[DataFile]:
     """Return the files of a data set that are not in the data folder."""
-    return [file for file in entry.files if not (folder() / file.path).is_file()]
+    return [file for file in entry.files if not (folder() / file.path).exists()]
 
 
 def read(entry: Dataset) -> dict[str, bytes]:
@@ -43,39 +42,53 @@ def read(entry: Dataset) -> dict[str, bytes]:
             f" '{missing(entry)[0].path}' is missing;"
             f" run 'seqprobe data fetch {entry.name}', or set SEQPROBE_DATA to where it is"
         )
-    return {Path(file.path).name: _checked(entry, file) for file in entry.files}
+    found: dict[str, bytes] = {}
+    for file in entry.files:
+        wrong, content = _examined(file, folder() / file.path)
+        if wrong:
+            raise UnreadableFileError(
+                f"'{folder() / file.path}' {wrong};"
+                f" run 'seqprobe data fetch {entry.name}' to get it again"
+            )
+        found |= content
+    return found
 
 
 def problem(file: DataFile, path: Path | None = None) -> str | None:
     """Return what is wrong with a file, at its place or at another path, or None."""
+    return _examined(file, folder() / file.path if path is None else path)[0]
+
+
+def _examined(file: DataFile, path: Path) -> tuple[str | None, dict[str, bytes]]:
+    """Return what is wrong with a file, and its unpacked content by name."""
     try:
-        found = _unpacked(file, folder() / file.path if path is None else path)
+        content = _members(path, file.members) if file.members else _single(file, path)
     except FileNotFoundError:
-        return "missing"
+        return "is missing", {}
     except (OSError, EOFError, zlib.error) as error:
-        return f"cannot be unpacked ({type(error).__name__})"
-    if len(found) != file.size:
-        return f"has {len(found)} bytes, should have {file.size}"
-    if hashlib.sha256(found).hexdigest() != file.sha256:
-        return "has another content than was published (sha256 differs)"
-    return None
+        return f"cannot be read ({type(error).__name__})", {}
+    size = sum(map(len, content.values()))
+    if size != file.size:
+        return f"has {size} bytes of content, should have {file.size}", {}
+    if _digest(file, content) != file.sha256:
+        return "has another content than was published (sha256 differs)", {}
+    return None, content
 
 
-def _unpacked(file: DataFile, path: Path) -> bytes:
+def _single(file: DataFile, path: Path) -> dict[str, bytes]:
     raw = path.read_bytes()
-    return gzip.decompress(raw) if file.path.endswith(".gz") else raw
+    return {Path(file.path).name: gzip.decompress(raw) if file.path.endswith(".gz") else raw}
 
 
-def _checked(entry: Dataset, file: DataFile) -> bytes:
-    path = folder() / file.path
-    _check_once(entry.name, file, str(path), path.stat().st_mtime_ns)
-    return _unpacked(file, path)
+def _members(path: Path, pattern: str) -> dict[str, bytes]:
+    if not path.is_dir():
+        raise FileNotFoundError
+    return {member.name: member.read_bytes() for member in sorted(path.glob(pattern))}
 
 
-@lru_cache
-def _check_once(name: str, file: DataFile, path: str, changed: int) -> None:
-    """Check a file; not again in this process unless it has changed."""
-    if wrong := problem(file):
-        raise UnreadableFileError(
-            f"'{path}' {wrong}; run 'seqprobe data fetch {name}' to get it again"
-        )
+def _digest(file: DataFile, content: dict[str, bytes]) -> str:
+    if not file.members:
+        (single,) = content.values()
+        return hashlib.sha256(single).hexdigest()
+    lines = (f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n" for name in sorted(content))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -18,6 +18,7 @@ from seqprobe.tasks.integrator import Integrator
 from seqprobe.tasks.mnist import PMNIST, SMNIST
 from seqprobe.tasks.music import JSB, Muse, Nottingham, Piano
 from seqprobe.tasks.sine import Sine
+from seqprobe.tasks.speech import Speech
 
 __all__ = ["TASKS", "make_task"]
 
@@ -36,6 +37,7 @@ _TASKS: tuple[type[Task], ...] = (
     Muse,
     Piano,
     CharText,
+    Speech,
 )
 TASKS: dict[str, type[Task]] = {task.name: task for task in _TASKS}
 
