@@ -60,8 +60,8 @@ SETTINGS = {
     "digits/leaky": "--set model.width=128 --steps 3000 --set train.weight_decay=0.1",
     "digits/s4d": "--set model.width=48 --set model.modes=32 --set model.dropout=0.1"
     " --steps 1500 --set train.weight_decay=0.1",
-    "digits/mamba": "--set model.width=32 --set model.layers=2 --set model.modes=8 --steps 2500"
-    " --set train.lr=4e-3 --set train.weight_decay=0.1",
+    "digits/mamba": "--set model.width=40 --set model.layers=2 --set model.modes=8 --steps 3000"
+    " --set train.batch=32 --set train.lr=2e-3 --set train.weight_decay=0.5",
     **{f"flipflop/{model}": FLIPFLOP for model in ("rnn", "gru", "lstm", "leaky")},
     **{f"jsb/{model}": f"{JSB} --set train.lr=5e-3" for model in ("rnn", "leaky", "gru", "lstm")},
     "jsb/irnn": f"{JSB} --set train.lr=3e-3",

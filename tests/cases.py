@@ -59,7 +59,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("transformer", {"positions": "learned"}),
     ("transformer", {"heads": 3}),
     ("s4d", {"modes": 6}),
-    ("s4d", {"modes": 5, "start": "inv"}),
+    ("s4d", {"modes": 4, "start": "inv"}),
     ("mamba", {"modes": 3}),
     ("mamba", {"modes": 3, "scan": "chunked"}),
     ("mamba", {"kernel": 1}),

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import socket
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -88,6 +89,40 @@ def test_server_without_ranges_sends_it_whole(host: str) -> None:
     part.write_bytes(CONTENT[:1000])
     fetch(data)
     assert read(data) == {"file.bin": CONTENT}
+
+
+def test_a_part_of_something_else_is_dropped(host: str) -> None:
+    data = entry(f"{host}/whole")
+    part = folder() / "some/file.bin.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 1000)
+    fetch(data)
+    assert read(data) == {"file.bin": CONTENT}
+    assert [path for path, _ in Server.requests] == ["/whole", "/whole"]
+
+
+def test_reply_that_is_not_http_gets_one_line(host: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            connection.recv(1000)
+            connection.sendall(b"welcome to this network\r\n")
+            connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        data = entry(f"http://127.0.0.1:{listener.getsockname()[1]}/x")
+        with pytest.raises(SeqprobeError, match="cannot download"):
+            fetch(data)
+
+
+def test_a_file_in_the_place_of_a_folder_gets_one_line(host: str) -> None:
+    folder().mkdir(parents=True)
+    (folder() / "some").write_text("in the way")
+    with pytest.raises(SeqprobeError, match="cannot download"):
+        fetch(entry(f"{host}/whole"))
 
 
 def test_wrong_content_is_refused_and_not_kept(host: str) -> None:

@@ -60,6 +60,15 @@ def test_internals_stand_in_the_order_of_the_input() -> None:
     torch.testing.assert_close(trace["backward.layer0.update"], alone["layer0.update"].flip(1))
 
 
+def test_attention_is_turned_in_queries_and_keys() -> None:
+    core = _core(build_model("bi-transformer", EACH, {"width": 8, "layers": 1}))
+    trace = Trace("backward.*")
+    core(torch.randn(1, 5, 8), trace=trace)
+    weights = trace["backward.layer0.attn"][0, :, 0]  # (query, key) in the order of the input
+    assert weights.tril(-1).abs().max() == 0  # it attends to what comes later only
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(5))
+
+
 def test_no_step_no_state_no_memory() -> None:
     model = build_model("bi-lstm", EACH, {"width": 4})
     for call in (

@@ -100,9 +100,9 @@ def test_gru_with_the_reset_before_follows_its_equations() -> None:
 @pytest.mark.parametrize("form", ["inside", "outside"])
 def test_leaky_units_follow_their_equations(form: Form, self_loops: bool) -> None:
     layer = LeakyLayer(D, H, form=form, activation="tanh", self_loops=self_loops).double()
-    layer.tau.data = torch.tensor([0.2, 1.0, 1.5, 3.0, 10.0, 100.0]).double()
-    tau = torch.tensor([1.0, 1.0, 1.5, 3.0, 10.0, 100.0]).double()
-    assert torch.equal(layer.time_constants, tau)
+    tau = torch.tensor([1.001, 1.1, 1.5, 3.0, 10.0, 100.0]).double()
+    layer.excess.data = torch.log(torch.expm1(tau - 1))
+    torch.testing.assert_close(layer.time_constants, tau)
     w = layer.weight_hh.detach().clone()
     if not self_loops:
         w.fill_diagonal_(0)
@@ -117,11 +117,16 @@ def test_leaky_units_follow_their_equations(form: Form, self_loops: bool) -> Non
         torch.testing.assert_close(y[:, t], h, rtol=0, atol=1e-12)
 
 
-def test_time_constants_are_trained() -> None:
-    layer = LeakyLayer(D, H)
+def test_time_constants_are_trained_also_where_they_are_near_one() -> None:
+    torch.manual_seed(0)
+    layer = LeakyLayer(D, 200)
+    tau = layer.time_constants.detach()
+    assert 1 < tau.min() < 1.05
+    assert 1.95 < tau.max() < 2
+    layer.excess.data[0] = -8.0  # tau = 1.0003
     layer(_x().float())[0].square().sum().backward()
-    assert layer.tau.grad is not None
-    assert (layer.tau.grad != 0).all()
+    assert layer.excess.grad is not None
+    assert (layer.excess.grad != 0).all()
 
 
 def test_rectified_network_starts_as_an_integrator() -> None:

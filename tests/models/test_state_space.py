@@ -10,6 +10,7 @@ import torch
 from mambapy.mamba import Mamba, MambaConfig
 from torch import Tensor, nn
 
+from seqprobe.errors import UsageError
 from seqprobe.models import Model, build_model
 from seqprobe.models.base import Stack
 from seqprobe.models.mamba import MambaBlock
@@ -142,6 +143,11 @@ def test_s4d_kernel_is_that_of_its_poles(start: str) -> None:
     trace = Trace("ssm")
     block(impulse, trace=trace)
     torch.testing.assert_close(trace["ssm"][0].detach(), y, rtol=1e-5, atol=1e-6)
+
+
+def test_s4d_needs_conjugate_pairs() -> None:
+    with pytest.raises(UsageError, match=r"model.modes = 5 is odd"):
+        S4DBlock(3, 5)
 
 
 def test_s4d_recurrence_equals_its_convolution_over_a_long_sequence() -> None:

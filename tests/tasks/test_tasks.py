@@ -67,9 +67,16 @@ def test_shapes_and_scores(name: str) -> None:
 
 
 @every_task
-def test_unknown_split_and_length(name: str) -> None:
+def test_impossible_requests_are_refused(name: str) -> None:
+    task = make_task(name)
     with pytest.raises(UsageError, match="unknown split 'dev'"):
-        make_task(name).batch("dev", 2)  # type: ignore[arg-type]
+        task.batch("dev", 2)  # type: ignore[arg-type]
+    for size in (0, -1):
+        with pytest.raises(UsageError, match=f"{size} sequences were asked for"):
+            task.batch("train", size)
+    for length in (0, -5):
+        with pytest.raises(UsageError, match=f"length {length} is too short"):
+            task.batch("train", 2, length=length)
 
 
 def test_unknown_task_gets_a_suggestion() -> None:

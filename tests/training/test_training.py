@@ -165,7 +165,9 @@ def test_only_matrices_decay(tmp_path: Path) -> None:
     from seqprobe.training.loop import Trainer
     from seqprobe.training.recipe import Recipe
 
-    for name, config in [("tcn", {}), ("lstm", {"peephole": True}), ("transformer", {})]:
+    forms: list[tuple[str, dict[str, object]]] = [("lstm", {"peephole": True})]
+    forms += [(name, {}) for name in ("tcn", "transformer", "s4d", "mamba", "leaky")]
+    for name, config in forms:
         settings = from_mapping(MODELS[name].config, config, "model")
         recipe = Recipe(name, settings, make_task("delay"), TrainConfig(weight_decay=0.1), None, 0)
         trainer = Trainer(recipe, tmp_path / "x.pt", torch.device("cpu"))

@@ -72,7 +72,7 @@ def _tasks(baselines: bool) -> list[dict[str, Any]]:
                 baseline = task.baseline()
                 row |= {"baseline": baseline.score, "which": baseline.name}
         except UnreadableFileError:  # the data of this task are not here; the others' may be
-            row |= {"chance": None}
+            row.setdefault("chance", None)
             if baselines:
                 row |= {"baseline": None, "which": "data not here, see 'seqprobe data ls'"}
         rows.append(row)

@@ -89,7 +89,10 @@ def profile(
         def analyse(checkpoint: Checkpoint, i: int, total: int) -> xr.Dataset:
             model = checkpoint.build_model().to(where)
             task = checkpoint.build_task()
-            size = sequences if sequences is not None else _SEQUENCES[task.spec.readout]
+            size = sequences
+            if size is None:
+                there = task.count("test", length)
+                size = min(_SEQUENCES[task.spec.readout], there or 2**31)
             return seqprobe.memory.gradient_profile(
                 model,
                 task.batch("test", size, seed=seed, length=length),

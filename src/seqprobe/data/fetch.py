@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import urllib.error
 import urllib.request
@@ -9,7 +10,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from seqprobe.data.catalog import Dataset
+from seqprobe.data.catalog import DataFile, Dataset
 from seqprobe.data.store import folder, problem
 from seqprobe.errors import SeqprobeError
 
@@ -51,26 +52,36 @@ def fetch(entry: Dataset, on_progress: OnProgress | None = None) -> list[Path]:
         if problem(file) is None:
             continue
         path = folder() / file.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
         try:
-            _download(file.url, part, path.name, on_progress)
-        except (urllib.error.URLError, OSError, TimeoutError) as error:
+            _fetch_file(file, path, on_progress)
+        except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise SeqprobeError(
                 f"cannot download '{file.url}' ({reason}); call it again to go on, or put the file"
                 f" at '{path}'"
             ) from None
-        ready = _unzipped(part, file.members) if file.members else part
-        if wrong := problem(file, ready):
-            _remove(ready)
-            raise SeqprobeError(
-                f"'{file.url}' {wrong}; its publisher may have changed it, get the file elsewhere"
-            )
-        _remove(path)
-        ready.replace(path)
         done.append(path)
     return done
+
+
+def _fetch_file(file: DataFile, path: Path, on_progress: OnProgress | None) -> None:
+    """Download one file, check it, and only then give it its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    resumed = part.exists()
+    _download(file.url, part, path.name, on_progress)
+    ready = _unzipped(part, file.members) if file.members else part
+    if wrong := problem(file, ready):
+        _remove(ready)
+        if resumed:  # what was there may not have been the beginning of this file
+            _fetch_file(file, path, on_progress)
+            return
+        raise SeqprobeError(
+            f"'{file.url}' {wrong}; its publisher may have changed it, get the file elsewhere"
+        )
+    if path.is_dir():
+        path.replace(path.with_name(path.name + ".old"))  # it may hold files that are not ours
+    ready.replace(path)
 
 
 def _download(url: str, part: Path, name: str, on_progress: OnProgress | None) -> None:

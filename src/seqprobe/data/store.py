@@ -25,7 +25,8 @@ def folder() -> Path:
 
 def missing(entry: Dataset) -> list[DataFile]:
     """Return the files of a data set that are not in the data folder."""
-    return [file for file in entry.files if not (folder() / file.path).exists()]
+    # os.path.exists says no where Path.exists raises: in a folder without permission.
+    return [file for file in entry.files if not os.path.exists(folder() / file.path)]  # noqa: PTH110
 
 
 def read(entry: Dataset) -> dict[str, bytes]:
@@ -65,6 +66,8 @@ def _examined(file: DataFile, path: Path) -> tuple[str | None, dict[str, bytes]]
         content = _members(path, file.members) if file.members else _single(file, path)
     except FileNotFoundError:
         return "is missing", {}
+    except PermissionError:
+        return "may not be read by you; change its permissions", {}
     except (OSError, EOFError, zlib.error) as error:
         return f"cannot be read ({type(error).__name__})", {}
     size = sum(map(len, content.values()))

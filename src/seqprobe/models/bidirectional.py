@@ -56,7 +56,9 @@ class Bidirectional(SequenceModule):
         )
         if trace is not None and reverse is not None:
             for name in reverse:
-                trace.put(name, reverse[name].flip(1))
+                # Attention weights are over time twice: of the queries, and of the keys.
+                axes = (1, 3) if name.endswith("attn") else (1,)
+                trace.put(name, reverse[name].flip(axes))
         back = back.flip(1)
         if self.pool_last:
             back = torch.cat([back[:, :-1], back[:, :1]], dim=1)

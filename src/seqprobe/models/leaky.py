@@ -49,15 +49,16 @@ class LeakyConfig(ModelConfig):
 class LeakyLayer(RecurrentLayer):
     """One layer of leaky units with trainable time constants tau.
 
-    With a = W_ih x_t + W_hh h_{t-1} + b and ``tau = max(tau, 1)``, in steps::
+    With a = W_ih x_t + W_hh h_{t-1} + b and tau >= 1 in steps::
 
         inside:   h_t = (1 - 1/tau) * h_{t-1} + phi(a) / tau
         outside:  h_t = phi((1 - 1/tau) * h_{t-1} + a / tau)
 
     tau starts uniform in [1, 2], one per unit. Sources: the continuous-time network of the
     neuroscience tasks (inside); Khajehabdollahi et al. 2024, ICLR, arXiv 2309.12927 (outside, with
-    a leaky rectifier and no self-loops). Unlike there, the state starts at zero and not at random,
-    so that evaluation is deterministic.
+    a leaky rectifier and no self-loops). Unlike there, tau is ``1 + softplus(excess)`` and not
+    clamped at 1, where its gradient would be zero and a unit that once came there could not leave;
+    and the state starts at zero and not at random, so that evaluation is deterministic.
 
     State: ``h`` (B, H). Internals: ``pre``, the drive a (B, H).
 
@@ -83,12 +84,13 @@ class LeakyLayer(RecurrentLayer):
         self.form = form
         self.activation = _ACTIVATIONS[activation]
         self.self_loops = self_loops
-        self.tau = nn.Parameter(1 + torch.rand(width))
+        above = torch.rand(width).clamp(min=1e-3)
+        self.excess = nn.Parameter(above + torch.log(-torch.expm1(-above)))  # softplus backwards
 
     @property
     def time_constants(self) -> Tensor:
         """Time constants in steps, (H,), at least 1."""
-        return self.tau.clamp(min=1)
+        return 1 + F.softplus(self.excess)
 
     def recurrent_weight(self) -> Tensor:
         """Return ``weight_hh`` transposed, without its diagonal unless self-loops are kept."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqprobe.config import bounded
+from seqprobe.errors import UsageError
 from seqprobe.models.architecture import Architecture, ModelConfig
 from seqprobe.models.base import SequenceModule, Stack
 from seqprobe.models.ops.fft_conv import causal_fft_conv
@@ -72,7 +73,9 @@ class S4DBlock(SequenceModule):
 
     def __init__(self, width: int, modes: int, start: Start = "lin", dropout: float = 0.0) -> None:
         super().__init__()
-        half = (modes + 1) // 2
+        if modes % 2:
+            raise UsageError(f"model.modes = {modes} is odd (allowed: even, for conjugate pairs)")
+        half = modes // 2
         self.shape = (width, half)
         self.norm = nn.LayerNorm(width)
         low, high = math.log(1e-3), math.log(1e-1)

@@ -89,7 +89,9 @@ class Task(ABC):
     """A problem with seeded data.
 
     Every batch is a function of (split, seed, index) alone: nothing is drawn in between, so that
-    training resumes anywhere without saving a generator. Streams of different splits are disjoint.
+    training resumes anywhere without saving a generator. Different splits draw from different
+    streams; where a task has few possible sequences (two symbols to copy), equal ones may come up
+    in both.
 
     Attributes
     ----------
@@ -105,6 +107,8 @@ class Task(ABC):
         Score of an answer that knows nothing of the input.
     solved_at
         Score from which the task counts as solved.
+    next_step
+        True if a target is a later input, so that a model that looks ahead would read the answer.
     """
 
     name: ClassVar[str]
@@ -113,6 +117,7 @@ class Task(ABC):
     metric: ClassVar[Metric]
     chance: float
     solved_at: float
+    next_step: ClassVar[bool] = False
     spec: Spec
 
     def __init__(self, config: Any = None) -> None:
@@ -171,6 +176,11 @@ class Task(ABC):
         """Return the mean loss over sequences, a scalar."""
         return self.errors(outputs, batch).mean()
 
+    def count(self, split: Split, length: int | None = None) -> int | None:
+        """Return how many independent sequences of that length a split has; None if any number."""
+        del split, length
+        return None
+
     def weights(self, batch: Batch) -> Tensor:
         """Return what each sequence counts in a score, (B,): the same, unless a task says more."""
         return torch.ones(len(batch.inputs), device=batch.inputs.device)
@@ -202,7 +212,11 @@ def last_step_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs[:, -1], targets, reduction="none")
 
 
-def check_split(split: str) -> None:
-    """Refuse a split that does not exist."""
+def check_request(split: str, size: int | None, length: int | None) -> None:
+    """Refuse a split that does not exist, and empty batches and sequences."""
     if split not in ("train", "valid", "test"):
         raise UsageError(f"unknown split '{split}' (allowed: train, valid, test)")
+    if size is not None and size < 1:
+        raise UsageError(f"{size} sequences were asked for (allowed: 1 or more)")
+    if length is not None and length < 1:
+        raise UsageError(f"length {length} is too short (allowed: 1 or more)")

@@ -17,7 +17,7 @@ from seqprobe.data import dataset, read
 from seqprobe.errors import UsageError
 from seqprobe.seeding import generator
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig, check_split
+from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig, check_request
 
 __all__ = ["CharText", "CharTextConfig"]
 
@@ -52,6 +52,7 @@ class CharText(Task):
     summary = "next character of Shakespeare"
     Config = CharTextConfig
     metric = Metric("bpc", "bits per character", "lower")
+    next_step = True
 
     @property
     def spec(self) -> Spec:  # type: ignore[override]  # the text decides it
@@ -83,22 +84,17 @@ class CharText(Task):
         length: int | None = None,
     ) -> Batch:
         """Draw windows anywhere in the text of a split; see `Task.batch`."""
-        check_split(split)
+        check_request(split, size, length)
         length = self.length if length is None else length
-        text = _splits()[split]
-        if length >= len(text):
-            raise UsageError(
-                f"the {split} text has {len(text)} characters, too few for a length of {length}"
-                f" (allowed: up to {len(text) - 1})"
-            )
+        text = _long_enough(split, length)
         rng = generator(seed, self.name, split, index)
         starts = rng.integers(len(text) - length, size=256 if size is None else size)
         return _windows(text, starts, length)
 
     def evaluation(self, split: Split) -> Iterator[Batch]:
         """Yield the text of a split once, in windows that follow each other."""
-        check_split(split)
-        text = _splits()[split]
+        check_request(split, None, None)
+        text = _long_enough(split, self.length)
         starts = np.arange(0, len(text) - self.length, self.length)
         for first in range(0, len(starts), _EVALUATION_BATCH):
             yield _windows(text, starts[first : first + _EVALUATION_BATCH], self.length)
@@ -111,6 +107,16 @@ class CharText(Task):
     def scores(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the cross-entropy of every window, (B,), in bits per character."""
         return self.errors(outputs, batch) / math.log(2)
+
+
+def _long_enough(split: Split, length: int) -> np.ndarray:
+    text = _splits()[split]
+    if length >= len(text):
+        raise UsageError(
+            f"the {split} text has {len(text)} characters, too few for a length of {length}"
+            f" (allowed: up to {len(text) - 1})"
+        )
+    return text
 
 
 def _windows(text: np.ndarray, starts: np.ndarray, length: int) -> Batch:

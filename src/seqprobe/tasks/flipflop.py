@@ -38,6 +38,8 @@ class FlipFlopConfig(TaskConfig):
 class FlipFlop(GeneratedTask):
     """N inputs in {-1, 0, +1} and N outputs: the last pulse of each channel.
 
+    Variants differ in how often pulses come: 0.2 per channel and step here, 0.5 in
+    fixed-point-finder, 0.02 in the Computation-through-Dynamics Benchmark.
     Every channel has a pulse at t = 0, as in Golub and Sussillo's fixed-point-finder (2018), so
     that the target is +1 or -1 at every step and answering 0 scores exactly 1, the chance level.
     The task is Sussillo and Barak's (2013). Loss and metric: mean squared error. Baseline: answer

@@ -8,7 +8,7 @@ import numpy as np
 
 from seqprobe.errors import UsageError
 from seqprobe.seeding import generator
-from seqprobe.tasks.base import Batch, Split, Task, check_split
+from seqprobe.tasks.base import Batch, Split, Task, check_request
 
 __all__ = ["GeneratedTask"]
 
@@ -36,7 +36,7 @@ class GeneratedTask(Task):
         length: int | None = None,
     ) -> Batch:
         """Draw sequences; see `Task.batch`."""
-        check_split(split)
+        check_request(split, size, length)
         length = self.length if length is None else length
         self.check_length(length)
         rng = generator(seed, self.name, split, index)

@@ -16,7 +16,7 @@ from seqprobe.tasks.base import (
     Metric,
     Split,
     Task,
-    check_split,
+    check_request,
     last_step_cross_entropy,
 )
 
@@ -50,7 +50,7 @@ class ImageTask(Task):
         length: int | None = None,
     ) -> Batch:
         """Read images; see `Task.batch`. The training stream is reshuffled in every epoch."""
-        check_split(split)
+        check_request(split, size, length)
         if length not in (None, self.length):
             raise UsageError(
                 f"images of '{self.name}' have {self.length} pixels, not {length}"

@@ -17,7 +17,7 @@ from seqprobe.tasks.generated import GeneratedTask
 
 __all__ = ["Integrator", "IntegratorConfig"]
 
-_REFERENCE_SEQUENCES = 20_000  # from which chance and baseline are computed, to about 1 %
+_REFERENCE_STEPS = 1_600_000  # from which chance and baseline are computed, to about 1 %
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class IntegratorConfig(TaskConfig):
     """
 
     length: int = bounded(80, 1, 2**20)
-    pulse: float = bounded(0.15, 0.0, 1.0)
+    pulse: float = bounded(0.15, 1e-6, 1.0)
     size: float = bounded(0.4, 1e-6, 1e6)
     limit: float = bounded(1.5, 1e-6, 1e6)
 
@@ -47,8 +47,8 @@ class Integrator(GeneratedTask):
 
     x_t is N(0, size^2) with probability `pulse` and 0 otherwise. Loss and metric: mean squared
     error. Chance: answering 0, the variance of the target. Baseline: the best linear answer from
-    the present input. Both are computed from 20,000 drawn sequences. A network that solves it holds
-    a line of slow or fixed points (Seung 1996).
+    the present input. Both are computed from 1.6 million drawn steps. A network that solves it
+    holds a line of slow or fixed points (Seung 1996).
     """
 
     name = "integrator"
@@ -62,7 +62,7 @@ class Integrator(GeneratedTask):
     def _reference(self) -> tuple[float, float]:
         """Return the scores of answering 0 and of the best linear answer from the input."""
         rng = generator(0, self.name, "reference")
-        batch = self.draw(rng, _REFERENCE_SEQUENCES, self.length)
+        batch = self.draw(rng, max(200, _REFERENCE_STEPS // self.length), self.length)
         x, y = batch.inputs.double(), batch.targets.double()
         constant = y.square().mean()
         explained = (x * y).mean().square() / x.square().mean()

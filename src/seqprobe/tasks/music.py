@@ -18,7 +18,7 @@ from seqprobe.data import dataset, read
 from seqprobe.errors import UsageError
 from seqprobe.seeding import generator
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig, check_split
+from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig, check_request
 
 __all__ = ["JSB", "Muse", "Music", "MusicConfig", "Nottingham", "Piano"]
 
@@ -38,7 +38,7 @@ class MusicConfig(TaskConfig):
         whole pieces.
     """
 
-    length: int = bounded(100, 1, 2**20)
+    length: int = bounded(60, 1, 2**20)
 
 
 class Music(Task):
@@ -53,6 +53,7 @@ class Music(Task):
 
     Config = MusicConfig
     metric = Metric("nll", "nats per frame", "lower")
+    next_step = True
     chance = _KEYS * math.log(2)
     spec = Spec("continuous", _KEYS, "binary", _KEYS, "each")
 
@@ -76,10 +77,11 @@ class Music(Task):
     ) -> Batch:
         """Draw windows of pieces; see `Task.batch`.
 
-        A frame is as likely in one piece as in another. Training windows of short pieces are padded
-        and masked; validation and test windows come from pieces that fill them.
+        In training, a frame is as likely in one piece as in another; windows of short pieces are
+        padded and masked. A validation or test batch has one window each of different pieces, which
+        are independent, and only of pieces that fill it.
         """
-        check_split(split)
+        check_request(split, size, length)
         length = self.length if length is None else length
         pieces = _pieces(self.name)[split]
         if split != "train":
@@ -92,7 +94,18 @@ class Music(Task):
                 )
         rng = generator(seed, self.name, split, index)
         lengths = np.array([len(piece) for piece in pieces])
-        picks = rng.choice(len(pieces), 256 if size is None else size, p=lengths / lengths.sum())
+        if split == "train":
+            # A short piece comes whole: it is drawn as often as a window of a long one.
+            shares = np.maximum(lengths, length + 1)
+            picks = rng.choice(len(pieces), 256 if size is None else size, p=shares / shares.sum())
+        else:
+            size = len(pieces) if size is None else size
+            if size > len(pieces):
+                raise UsageError(
+                    f"{len(pieces)} {split} pieces of '{self.name}' have {length} predicted frames,"
+                    f" too few for {size} (allowed: 1 to {len(pieces)}; or a smaller length)"
+                )
+            picks = rng.choice(len(pieces), size, replace=False)
         starts = rng.integers(np.maximum(lengths[picks] - length, 1))
         windows = [
             pieces[pick][start : start + length + 1]
@@ -100,9 +113,14 @@ class Music(Task):
         ]
         return _padded(windows, length)
 
+    def count(self, split: Split, length: int | None = None) -> int | None:
+        """Return the number of pieces that fill a window."""
+        length = self.length if length is None else length
+        return sum(len(piece) > length for piece in _pieces(self.name)[split])
+
     def evaluation(self, split: Split) -> Iterator[Batch]:
         """Yield all pieces whole, those of like length together."""
-        check_split(split)
+        check_request(split, None, None)
         group: list[np.ndarray] = []
         for piece in sorted(_pieces(self.name)[split], key=len):
             if group and len(piece) * (len(group) + 1) > _FRAMES:

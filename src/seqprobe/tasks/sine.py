@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from seqprobe.config import bounded
 from seqprobe.errors import UsageError
+from seqprobe.seeding import generator
 from seqprobe.spec import Spec
 from seqprobe.tasks.base import Baseline, Batch, Metric, TaskConfig, mean_square
 from seqprobe.tasks.generated import GeneratedTask
@@ -45,15 +47,14 @@ class Sine(GeneratedTask):
 
     The task of Sussillo and Barak (2013) with the frequencies of Huang et al. 2024 (arXiv
     2410.03972), whose step and length are not published and chosen here. Loss and metric: mean
-    squared error. Chance, answering 0: one half. Baseline: the same, because no constant answer and
-    no answer from the input alone is better.
+    squared error. Chance, answering 0: one half, less where a sequence is shorter than a period.
+    Baseline: the same, because no constant answer is better.
     """
 
     name = "sine"
     summary = "generate a sine of the frequency that the input says"
     Config = SineConfig
     metric = Metric("mse", "squared output units", "lower")
-    chance = 0.5
     solved_at = 0.05
     spec = Spec("continuous", 1, "regression", 1, "each")
 
@@ -65,9 +66,15 @@ class Sine(GeneratedTask):
                 " (allowed: low <= high)"
             )
 
+    @cached_property
+    def chance(self) -> float:  # type: ignore[override]  # computed here, a number elsewhere
+        """Score of answering 0, from 2,000 drawn sequences."""
+        batch = self.draw(generator(0, self.name, "reference"), 2000, self.length)
+        return float(batch.targets.double().square().mean())
+
     def baseline(self) -> Baseline:
         """Return the score of answering 0."""
-        return Baseline("memoryless, answers 0", 0.5)
+        return Baseline("memoryless, answers 0", self.chance)
 
     def draw(self, rng: np.random.Generator, size: int, length: int) -> Batch:
         """Draw frequencies; see `GeneratedTask.draw`."""

@@ -17,7 +17,7 @@ from seqprobe.data import dataset, read
 from seqprobe.errors import UsageError
 from seqprobe.seeding import generator
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig, check_split
+from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig, check_request
 
 __all__ = ["Speech", "SpeechConfig"]
 
@@ -84,7 +84,7 @@ class Speech(Task):
         length: int | None = None,
     ) -> Batch:
         """Draw windows, a sample being as likely in one recording as in another."""
-        check_split(split)
+        check_request(split, size, length)
         length = self.length if length is None else length
         sounds = _long_enough(split, length + _NEXT)
         rng = generator(seed, self.name, split, index)
@@ -99,7 +99,7 @@ class Speech(Task):
 
         A window starts every 800 samples, so that scores of one recording are few and far apart.
         """
-        check_split(split)
+        check_request(split, None, None)
         width = self.length + _NEXT
         rows = [
             sound[start : start + width]

@@ -31,7 +31,7 @@ class TrainConfig:
     clip
         Largest norm of the gradient, applied after the backward pass.
     weight_decay
-        Decoupled decay (AdamW) of weight matrices; vectors (biases, gains) are left alone.
+        Decoupled decay (AdamW) of weight matrices; biases, gains and poles are left alone.
     eval_every
         Updates between validations; what a kill can lose.
     """

@@ -17,6 +17,7 @@ from seqprobe.config import from_mapping
 from seqprobe.errors import (
     DivergedError,
     InterruptedRunError,
+    NotApplicableError,
     UnreadableFileError,
     UsageError,
 )
@@ -33,6 +34,7 @@ __all__ = ["RESUME_SUFFIX", "Progress", "train"]
 
 RESUME_FORMAT = "seqprobe.resume"
 RESUME_SUFFIX = ".resume.pt"
+_DECAYED = ("weight", "weight_ih", "weight_hh", "direction")
 _FINAL_RATE = 0.01  # of the peak, at the end of the cosine
 
 
@@ -77,12 +79,13 @@ class Trainer:
         self.model = build_model(
             recipe.model, recipe.task.spec, recipe.model_config, seed=recipe.seed
         ).to(device)
-        matrices = [p for p in self.model.parameters() if p.dim() > 1]
-        vectors = [p for p in self.model.parameters() if p.dim() <= 1]
+        named = list(self.model.named_parameters())
+        decayed = [p for name, p in named if _decays(name, p)]
+        others = [p for name, p in named if not _decays(name, p)]
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": matrices, "weight_decay": recipe.config.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
+                {"params": decayed, "weight_decay": recipe.config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
             ]
         )
         self.step = 0
@@ -303,6 +306,8 @@ def train(
     ------
     UsageError
         If the file exists, or ``resume`` finds a run with other settings.
+    NotApplicableError
+        If the model looks ahead and the task asks for later inputs.
     DivergedError
         If the loss is not finite; the last good checkpoint stays.
     InterruptedRunError
@@ -318,6 +323,11 @@ def train(
     recipe = Recipe(
         model, model_config or from_mapping(entry.config, {}, "model"), task, config, until, seed
     )
+    if task.next_step and entry.directions == 2:
+        raise NotApplicableError(
+            f"'{model}' reads the future, where the answers of task '{task.name}' are;"
+            f" use '{model.removeprefix('bi-')}'"
+        )
     trainer = Trainer(recipe, path, device or torch.device("cpu"))
     interrupted = resume and trainer.resume_path.exists()
     if path.exists() and not interrupted:
@@ -367,6 +377,11 @@ def _finished(path: Path, recipe: Recipe) -> Checkpoint:
             f"'{path}' is not complete and its resume file is gone; start again with --overwrite"
         )
     return checkpoint
+
+
+def _decays(name: str, parameter: Tensor) -> bool:
+    """Say whether weight decay applies: to weight matrices, not to biases, gains and poles."""
+    return parameter.dim() > 1 and name.rpartition(".")[2] in _DECAYED
 
 
 def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
