@@ -1,5 +1,5 @@
 # Two commands do everything on a machine that has Python >= 3.11 and make:
-#   make demo    how far back do five kinds of network remember? table, and figures/demo_memory.*
+#   make demo    how far back do nine kinds of network remember? table, and figures/demo_memory.*
 #   make test    lint, types and the default test suite
 # All paths are relative, so that the checkout may lie anywhere, also under a name with a space.
 
