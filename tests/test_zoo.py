@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_sets import DATA, needs_data
 from seqprobe.cli.train import command as train_command
 from seqprobe.files import sha256
 from seqprobe.memory import gradient_profile
@@ -26,16 +27,25 @@ MANIFEST: list[dict[str, Any]] = json.loads((ROOT / "checkpoints/manifest.json")
 KEYS = ["path", "sha256", "model", "task", "params", "metric", "score"]
 KEYS += ["chance", "baseline", "solved", "command"]
 
-every_entry = pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["path"])
+every_entry = pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(
+            e, id=e["path"], marks=needs_data(DATA[e["task"]]) if e["task"] in DATA else ()
+        )
+        for e in MANIFEST
+    ],
+)
 
 
 CAUSAL = [name for name, entry in MODELS.items() if entry.directions == 1]
 
 
-def test_every_model_is_shipped_for_both_tasks_and_the_flip_flop() -> None:
+def test_what_is_shipped() -> None:
     shipped = [(entry["task"], entry["model"]) for entry in MANIFEST]
     expected = [(task, model) for task in ("delay", "digits") for model in CAUSAL]
     expected += [("flipflop", model) for model in ("rnn", "gru", "lstm", "leaky")]
+    expected += [("jsb", model) for model in ("rnn", "irnn", "leaky", "gru", "lstm", "tcn")]
     assert sorted(shipped) == sorted(expected)
 
 
