@@ -17,7 +17,7 @@ from seqprobe.errors import NotApplicableError, SeqprobeError, UsageError
 from seqprobe.memory.jacobian import orthonormal_probes, squared_jacobians
 from seqprobe.memory.precision import compare_with_float64
 from seqprobe.memory.summary import INTERVAL, steps, summarise
-from seqprobe.models.access import borrowed, check_causal, in_dtype
+from seqprobe.models.access import borrowed, check_causal, first_output, in_dtype
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
@@ -186,8 +186,7 @@ def _window(model: nn.Module, length: int, max_lag: int | None, n_times: int) ->
 
 def _probes(model: nn.Module, x: Tensor, n_probes: int | None, seed: int) -> Tensor:
     with torch.no_grad():
-        y = model(x[:1, :1])
-    n_outputs = (y[0] if isinstance(y, tuple) else y).shape[-1]
+        n_outputs = first_output(model, x[:1, :1]).shape[-1]
     if n_probes is None:
         n_probes = min(n_outputs, _ALL_PROBES)
     if not 1 <= n_probes <= n_outputs:

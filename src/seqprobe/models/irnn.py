@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seqprobe.config import bounded
 from seqprobe.models.architecture import Architecture, ModelConfig, recurrent_stack
-from seqprobe.models.recurrent import Put, RecurrentLayer
+from seqprobe.models.rnn import RNNLayer
 
 __all__ = ["ARCHITECTURE", "IRNNConfig", "IRNNLayer"]
 
@@ -29,7 +29,7 @@ class IRNNConfig(ModelConfig):
     scale: float = bounded(1.0, 0.0, 10.0)
 
 
-class IRNNLayer(RecurrentLayer):
+class IRNNLayer(RNNLayer):
     """One layer of ``h_t = relu(W_ih x_t + W_hh h_{t-1} + b)`` with W_hh starting at the identity.
 
     Input weights start at N(0, 0.001), the bias at 0. Source: Le, Jaitly and Hinton 2015, arXiv
@@ -48,20 +48,15 @@ class IRNNLayer(RecurrentLayer):
     """
 
     def __init__(self, d_in: int, width: int, scale: float = 1.0) -> None:
-        super().__init__(d_in, width, gates=1)
+        super().__init__(d_in, width)
         nn.init.normal_(self.weight_ih, std=_INPUT_STD)
         nn.init.zeros_(self.bias)
         with torch.no_grad():
             nn.init.eye_(self.weight_hh).mul_(scale)
 
-    def cell(
-        self, inputs_t: Tensor, state: tuple[Tensor, ...], weight: Tensor, put: Put | None
-    ) -> tuple[Tensor, ...]:
-        """Update h once; see `RecurrentLayer.cell`."""
-        pre = torch.addmm(inputs_t, state[0], weight)
-        if put is not None:
-            put("pre", pre)
-        return (torch.relu(pre),)
+    def activation(self, pre: Tensor) -> Tensor:
+        """Return the new state of a pre-activation."""
+        return torch.relu(pre)
 
 
 ARCHITECTURE = Architecture(

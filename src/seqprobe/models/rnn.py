@@ -34,6 +34,10 @@ class RNNLayer(RecurrentLayer):
     def __init__(self, d_in: int, width: int) -> None:
         super().__init__(d_in, width, gates=1)
 
+    def activation(self, pre: Tensor) -> Tensor:
+        """Return the new state of a pre-activation."""
+        return torch.tanh(pre)
+
     def cell(
         self, inputs_t: Tensor, state: tuple[Tensor, ...], weight: Tensor, put: Put | None
     ) -> tuple[Tensor, ...]:
@@ -41,7 +45,7 @@ class RNNLayer(RecurrentLayer):
         pre = torch.addmm(inputs_t, state[0], weight)
         if put is not None:
             put("pre", pre)
-        return (torch.tanh(pre),)
+        return (self.activation(pre),)
 
 
 ARCHITECTURE = Architecture(

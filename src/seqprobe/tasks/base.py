@@ -212,7 +212,7 @@ def last_step_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs[:, -1], targets, reduction="none")
 
 
-def check_request(split: str, size: int | None, length: int | None) -> None:
+def check_request(split: str, size: int | None = None, length: int | None = None) -> None:
     """Refuse a split that does not exist, and empty batches and sequences."""
     if split not in ("train", "valid", "test"):
         raise UsageError(f"unknown split '{split}' (allowed: train, valid, test)")

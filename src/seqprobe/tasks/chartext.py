@@ -93,7 +93,7 @@ class CharText(Task):
 
     def evaluation(self, split: Split) -> Iterator[Batch]:
         """Yield the text of a split once, in windows that follow each other."""
-        check_request(split, None, None)
+        check_request(split)
         text = _long_enough(split, self.length)
         starts = np.arange(0, len(text) - self.length, self.length)
         for first in range(0, len(starts), _EVALUATION_BATCH):

@@ -120,7 +120,7 @@ class Music(Task):
 
     def evaluation(self, split: Split) -> Iterator[Batch]:
         """Yield all pieces whole, those of like length together."""
-        check_request(split, None, None)
+        check_request(split)
         group: list[np.ndarray] = []
         for piece in sorted(_pieces(self.name)[split], key=len):
             if group and len(piece) * (len(group) + 1) > _FRAMES:

@@ -99,7 +99,7 @@ class Speech(Task):
 
         A window starts every 800 samples, so that scores of one recording are few and far apart.
         """
-        check_request(split, None, None)
+        check_request(split)
         width = self.length + _NEXT
         rows = [
             sound[start : start + width]
