@@ -12,10 +12,11 @@ from data_sets import needs_data
 from seqprobe.errors import NotApplicableError, UnreadableFileError, UsageError
 from seqprobe.memory import gradient_profile
 from seqprobe.models import build_model
-from seqprobe.tasks import chartext, make_task, speech
+from seqprobe.tasks import Task, chartext, make_task, speech
+from seqprobe.tasks.chartext import CharText
 from seqprobe.tasks.mnist import PMNIST, SMNIST, PMNISTConfig
 from seqprobe.tasks.music import _pieces
-from seqprobe.training import TrainConfig, evaluate, load, train
+from seqprobe.training import TrainConfig, evaluate, load, load_checkpoint, train
 
 MUSIC = {
     # name: pieces and frames of train, valid, test; nats per frame of the Markov chain
@@ -126,7 +127,7 @@ def test_a_text_model_opens_without_its_text(
     train("rnn", make_task("chartext"), tmp_path / "x.pt", config=config)
     with pytest.raises(UsageError, match="too few for a length of 60000"):
         train("rnn", make_task("chartext", {"length": 60_000}), tmp_path / "y.pt", config=config)
-    for cached in (chartext._text, chartext._vocabulary, chartext._splits):
+    for cached in (chartext._text, chartext._splits):
         cached.cache_clear()
     monkeypatch.setenv("SEQPROBE_DATA", str(tmp_path / "nowhere"))
     model = load(tmp_path / "x.pt")
@@ -210,11 +211,12 @@ def test_mnist_baseline() -> None:
 
 @needs_data("tinyshakespeare")
 def test_text_is_cut_into_three_parts() -> None:
-    splits = chartext._splits()
-    text = chartext._text()
+    vocabulary = CharText().vocabulary
+    splits = chartext._splits(("", vocabulary))
+    text = chartext._text("")
     assert sum(map(len, splits.values())) == len(text) == 1_115_394
-    assert len(chartext._vocabulary()) == 65
-    back = "".join(chartext._vocabulary()[code] for code in splits["train"][:30])
+    assert len(vocabulary) == 65
+    back = "".join(vocabulary[code] for code in splits["train"][:30])
     assert back == text[:30] == "First Citizen:\nBefore we proce"
     batch = make_task("chartext").batch("valid", 5)
     assert torch.equal(batch.inputs[:, 1:], batch.targets[:, :-1])
@@ -222,9 +224,9 @@ def test_text_is_cut_into_three_parts() -> None:
 
 @needs_data("tinyshakespeare")
 def test_text_is_scored_once_in_bits() -> None:
-    task = make_task("chartext")
+    task = CharText()
     scored = sum(batch.targets.numel() for batch in task.evaluation("test"))
-    whole = len(chartext._splits()["test"])
+    whole = len(chartext._splits(("", task.vocabulary))["test"])
     assert whole - 2 * task.length < scored < whole
     assert task.chance == pytest.approx(6.022, abs=1e-3)
     batch = task.batch("test", 3)
@@ -243,6 +245,41 @@ def test_memory_of_a_text_model_is_measured_at_the_embedding() -> None:
     profile = gradient_profile(model, task.batch("test", 4), n_probes=8)
     assert profile.sizes["lag"] == 21
     assert (profile["G"] > 0).all()
+
+
+def _write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_checkpoint_keeps_the_vocabulary_of_its_text(tmp_path: Path) -> None:
+    text = _write(tmp_path / "own.txt", "eine kleine Nachtmusik\n" * 40)
+    config = TrainConfig(steps=0)
+    task = make_task("chartext", {"text": text, "length": 10})
+    train("rnn", task, tmp_path / "x.pt", config=config)
+    kept = load_checkpoint(tmp_path / "x.pt")
+    assert kept.task["config"]["vocabulary"] == "\n Nacehiklmnstu"
+    other = _write(tmp_path / "other.txt", "zeile\n" * 100)
+    with pytest.raises(UsageError, match=r"has the character 'z', which is not in the vocabulary"):
+        make_task("chartext", kept.task["config"] | {"text": other}).batch("test", 2)
+    known = _write(tmp_path / "known.txt", "alle" * 100)
+    batch = make_task("chartext", kept.task["config"] | {"text": known}).batch("train", 2)
+    assert set(batch.inputs.unique().tolist()) == {3, 5, 9}  # a, e, l in the checkpoint's order
+
+
+def test_texts_that_cannot_be_read(tmp_path: Path) -> None:
+    def task(text: str) -> Task:
+        return make_task("chartext", {"text": text})
+
+    with pytest.raises(UnreadableFileError, match=r"cannot be read: No such file"):
+        task(str(tmp_path / "none.txt")).batch("test", 1)
+    (tmp_path / "latin.txt").write_bytes("größer".encode("latin-1"))
+    with pytest.raises(UnreadableFileError, match=r"is not UTF-8 \(byte 2\); convert it"):
+        task(str(tmp_path / "latin.txt")).batch("test", 1)
+    with pytest.raises(UsageError, match="is empty"):
+        task(_write(tmp_path / "empty.txt", "")).batch("test", 1)
+    with pytest.raises(UsageError, match="has a character twice"):
+        make_task("chartext", {"vocabulary": "abca"})
 
 
 @needs_data("fsdd")

@@ -18,6 +18,7 @@ from seqprobe.cli.common import analysis_options, echo_json, progress, table
 from seqprobe.cli.groups import DefaultGroup
 from seqprobe.cli.inputs import Outcome, analyse_all
 from seqprobe.files import check_output
+from seqprobe.tasks import Task
 from seqprobe.training import Checkpoint
 
 JSON_SCHEMA = "seqprobe.memory/1"
@@ -47,7 +48,8 @@ def command() -> None:
 @click.option(
     "--max-lag",
     type=click.IntRange(0),
-    help="Largest lag.  [default: 2/3 of the length, all of it for last-step tasks]",
+    help="Largest lag.  [default: 2/3 of the length or where the task's answers lie, if that is"
+    " further; all of it for last-step tasks]",
 )
 @click.option(
     "--sequences",
@@ -96,7 +98,7 @@ def profile(
             return seqprobe.memory.gradient_profile(
                 model,
                 task.batch("test", size, seed=seed, length=length),
-                max_lag=max_lag,
+                max_lag=_max_lag(task, length) if max_lag is None else max_lag,
                 dtype=None if dtype is None else getattr(torch, dtype),
                 seed=seed,
                 on_progress=lambda done, of: update(i + done / of, total, _path(checkpoint)),
@@ -117,6 +119,15 @@ def profile(
         _print_table(outcome, quiet)
     outcome.report()
     return outcome.exit_code
+
+
+def _max_lag(task: Task, length: int | None) -> int | None:
+    """Return a window that shows the answers of the task, or None for what an analysis takes."""
+    length = task.length if length is None else length
+    reach = task.reach(length)
+    if reach is None or reach <= 2 * length // 3 or reach >= length:
+        return None
+    return reach
 
 
 def _check_outputs(output: str | None, figures: tuple[str, ...]) -> None:

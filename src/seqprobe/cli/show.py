@@ -60,4 +60,6 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if value is None:
         return "-"
+    if isinstance(value, str):  # a vocabulary has line ends in it
+        return value if value.isprintable() and value else repr(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -189,6 +189,15 @@ class Task(ABC):
         """Yield all sequences that score a model, in batches that fit into memory."""
         yield from self.batch(split, seed=_EVALUATION_SEED).split(_EVALUATION_BATCH)
 
+    def reach(self, length: int) -> int | None:
+        """Return how many steps back the answers of a sequence lie; None where the data decide."""
+        del length
+        return None
+
+    def pinned(self) -> Task:
+        """Return the task with all that its data decide in its settings, as a checkpoint needs."""
+        return self
+
     def solved(self, score: float) -> bool:
         """Say whether a test score counts as solved."""
         return self.metric.reaches(score, self.solved_at)

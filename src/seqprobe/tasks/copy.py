@@ -70,6 +70,11 @@ class Copy(GeneratedTask):
         length: int = self.config.delay + 2 * self.config.symbols
         return length
 
+    def reach(self, length: int) -> int:
+        """Return T + M, the lag of every copied symbol."""
+        symbols: int = self.config.symbols
+        return length - symbols
+
     def memoryless_loss(self) -> float:
         """Return the loss of a model that knows the layout and no symbol, nats per step."""
         loss: float = self.config.symbols * math.log(_ALPHABET) / self.length

@@ -63,6 +63,12 @@ class Delay(GeneratedTask):
                 " (allowed: a length above the delay)"
             )
 
+    def reach(self, length: int) -> int:
+        """Return the delay."""
+        del length
+        delay: int = self.config.delay
+        return delay
+
     def baseline(self) -> Baseline:
         """Return the score of the best answer that remembers nothing."""
         return Baseline("best memoryless answer, the mean", 1.0)

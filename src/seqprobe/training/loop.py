@@ -320,6 +320,7 @@ def train(
     config = config or TrainConfig()
     if config.lr is None:
         config = dataclasses.replace(config, lr=entry.learning_rate)
+    task = task.pinned()
     recipe = Recipe(
         model, model_config or from_mapping(entry.config, {}, "model"), task, config, until, seed
     )
