@@ -23,8 +23,8 @@ __all__ = ["DIMS", "combine_runs", "read", "validate", "variable", "write"]
 DIMS = frozenset(
     """
     run seed task step trial time lag length layer unit head channel component state fixed_point
-    mode edge start bin quantile threshold tolerance load net_a net_b ci_bound
-    """.split()  # noqa: SIM905  # a list of 23 strings is harder to read
+    mode edge start bin quantile threshold tolerance load net_a net_b ci_bound epsilon degree
+    """.split()  # noqa: SIM905  # a list of 25 strings is harder to read
 )
 
 

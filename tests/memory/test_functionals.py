@@ -48,7 +48,7 @@ def test_structural_zero_is_after_the_last_lag_that_is_not_zero() -> None:
 
 def test_exponential_tail_after_a_peak() -> None:
     profile = rows(np.where(LAGS < 5, 0.1, np.exp(-(LAGS - 5) / 7.0)))
-    tail = functionals.exponential_tail(profile)
+    tail = functionals.fit_tail(profile)
     assert tail.half_life[0] == pytest.approx(7 * np.log(2), rel=1e-10)
     assert tail.r2 == pytest.approx(1, abs=1e-12)
 
@@ -67,20 +67,20 @@ def test_exponential_tail_after_a_peak() -> None:
     ],
 )
 def test_no_half_life_where_no_exponential_fits(profile: np.ndarray) -> None:
-    assert np.isnan(functionals.exponential_tail(rows(profile)).half_life).all()
+    assert np.isnan(functionals.fit_tail(rows(profile)).half_life).all()
 
 
 def test_no_half_life_where_replicates_prefer_a_power_law() -> None:
     exponential, power = np.exp(-(LAGS + 1) / 9.0), 1.0 / (LAGS + 1) ** 2
     mostly = np.array([exponential] * 99 + [power])
-    assert np.isfinite(functionals.exponential_tail(mostly).half_life[0])
+    assert np.isfinite(functionals.fit_tail(mostly).half_life[0])
     often = np.array([exponential] * 80 + [power] * 20)
-    assert np.isnan(functionals.exponential_tail(often).half_life).all()
+    assert np.isnan(functionals.fit_tail(often).half_life).all()
 
 
 def test_a_replicate_that_rises_has_no_finite_half_life() -> None:
     rows_ = np.array([np.exp(-LAGS / 9.0)] * 99 + [np.exp(LAGS / 90.0)])
-    tail = functionals.exponential_tail(rows_)
+    tail = functionals.fit_tail(rows_)
     assert np.isinf(tail.half_life[-1])
     assert np.isfinite(tail.half_life[:-1]).all()
     assert tail.lags == (1, 40)
@@ -89,6 +89,6 @@ def test_a_replicate_that_rises_has_no_finite_half_life() -> None:
 def test_tail_ends_at_the_noise_floor() -> None:
     clean = np.exp(-LAGS / 3.0)
     noisy = np.maximum(clean, 1e-4)
-    assert np.isnan(functionals.exponential_tail(rows(noisy)).half_life).all()
-    tail = functionals.exponential_tail(rows(noisy), floor=1e-4)
+    assert np.isnan(functionals.fit_tail(rows(noisy)).half_life).all()
+    tail = functionals.fit_tail(rows(noisy), floor=1e-4)
     assert tail.half_life[0] == pytest.approx(3 * np.log(2), rel=1e-10)

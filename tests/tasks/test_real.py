@@ -113,6 +113,12 @@ def test_held_out_windows_come_from_different_pieces() -> None:
 
 
 @needs_data("jsb")
+def test_windows_longer_than_every_piece_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"no train piece of 'jsb' has 160 .* up to 128\)"):
+        make_task("jsb", {"length": 160}).batch("train", 2)
+
+
+@needs_data("jsb")
 def test_a_model_that_reads_the_future_is_not_asked_for_it(tmp_path: Path) -> None:
     with pytest.raises(NotApplicableError, match=r"'bi-gru' reads the future, .* use 'gru'"):
         train("bi-gru", make_task("jsb"), tmp_path / "x.pt")

@@ -110,6 +110,34 @@ def test_delay_chance_is_one() -> None:
     assert batch.inputs.var().item() == pytest.approx(1 / 3, abs=0.01)
 
 
+def test_recall_is_the_symbol_of_d_steps_ago() -> None:
+    task = make_task("recall", {"delay": 3, "length": 9, "symbols": 5})
+    batch = task.batch("test", 400)
+    assert torch.equal(batch.targets[:, 3:], batch.inputs[:, :-3])
+    right = torch.nn.functional.one_hot(batch.targets, 5).float() * 50
+    assert task.scores(right, batch).min() == 1
+    assert task.loss(right, batch) < 1e-6
+    even = torch.zeros(400, 9, 5)
+    assert task.loss(even, batch).item() == pytest.approx(np.log(5), rel=1e-5)
+    assert task.scores(even, batch).mean().item() == pytest.approx(task.chance, abs=0.03)
+    assert task.reach(9) == 3
+    with pytest.raises(UsageError, match="length 3 leaves no step to recall at delay 3"):
+        task.batch("test", 2, length=3)
+
+
+def test_copy_with_mixed_delays() -> None:
+    task = make_task("copy", {"delay": 9, "min_delay": 4, "symbols": 2})
+    lengths = {task.batch("train", 2, index=i).inputs.shape[1] for i in range(60)}
+    assert lengths == set(range(8, 14))
+    assert task.batch("test", 2).inputs.shape[1] == task.length == 13
+    scored = [batch.inputs.shape for batch in task.evaluation("valid")]
+    assert [shape[1] for shape in scored] == list(range(8, 14))
+    assert {shape[0] for shape in scored} == {512 // 6}
+    assert task.reach(13) == 11
+    with pytest.raises(UsageError, match=r"task.min_delay = 10 is above task.delay = 9"):
+        make_task("copy", {"delay": 9, "min_delay": 10})
+
+
 def test_delay_refuses_sequences_that_are_too_short() -> None:
     with pytest.raises(UsageError, match="length 20 leaves no step to recall at delay 20"):
         make_task("delay", {"length": 20})

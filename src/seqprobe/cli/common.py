@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
+    "Steps",
     "analysis_options",
     "echo_error",
     "echo_json",
@@ -93,6 +95,32 @@ def echo_error(message: str) -> None:
 def echo_json(content: Any) -> None:
     """Print one object on stdout."""
     click.echo(json.dumps(plain(content), allow_nan=False))
+
+
+class Steps(click.ParamType[list[int]]):
+    """``5,10,20`` or ``10:30:5`` (from, to, step; both ends included), or both mixed."""
+
+    name = "LIST"
+
+    def __init__(self, what: str, least: int) -> None:
+        self.what, self.least = what, least
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
+        """Return the steps, ascending."""
+        found: set[int] = set()
+        for piece in str(value).split(","):
+            match = re.fullmatch(r"(\d+)(?::(\d+)(?::(\d+))?)?", piece.strip())
+            if match is None or match[3] == "0" or int(match[1]) < self.least:
+                self.fail(
+                    f"'{piece}' is not a {self.what}"
+                    f" (allowed: 5,10,20 or 10:30:5, from {self.least} on)"
+                )
+            start, stop, step = (int(part) if part else None for part in match.groups())
+            assert start is not None
+            found |= set(range(start, (stop or start) + 1, step or 1))
+        return sorted(found)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

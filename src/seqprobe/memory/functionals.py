@@ -11,7 +11,7 @@ import numpy as np
 
 __all__ = [
     "Tail",
-    "exponential_tail",
+    "fit_tail",
     "mass_quantiles",
     "mean_lag",
     "peak_lag",
@@ -72,31 +72,41 @@ def structural_zero(profile: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Tail:
-    """An exponential fit ``log G = a - k / tau`` on the lags after the peak.
+    """Fits ``log G = a - k / tau`` and ``log G = a - beta log k`` on the lags after the peak.
 
     Attributes
     ----------
+    tau
+        Time constant of every replicate, (R,), in steps; infinite for one that does not fall.
+    beta
+        Exponent of the power law of every replicate, (R,).
+    wins
+        Fraction of the replicates in which the exponential leaves less unexplained.
     half_life
-        ``tau ln 2`` of every replicate, (R,), in steps; all NaN if the fit does not hold, infinite
-        for a replicate that does not fall.
+        ``tau ln 2``, (R,); all NaN if the exponential does not hold.
     r2
-        Share of the variance of log G that the line explains on the first row.
+        Share of the variance of log G that the exponential explains on the first row.
     lags
-        First and last lag of the fit; NaN if there are too few.
+        First and last lag of the fits. NaN, as all else, if there are too few.
     """
 
+    tau: np.ndarray
+    beta: np.ndarray
+    wins: float
     half_life: np.ndarray
     r2: float
     lags: tuple[float, float]
 
 
-def exponential_tail(profile: np.ndarray, floor: float = 0.0) -> Tail:
+def fit_tail(profile: np.ndarray, floor: float = 0.0) -> Tail:
     """Fit the decay after the peak of the first row, and of all others on the same lags.
 
-    The fit holds, and a half-life is given, if at least 8 consecutive lags after the peak lie above
-    `floor`; the line explains 95 % of the variance of log G there; it falls by at least a half
-    within them; the slope of every third of them is within a quarter of its own; and it leaves less
-    unexplained than a power law ``log G = a - b log k`` in 95 % of the replicates.
+    The exponential holds, and a half-life is given, if at least 8 consecutive lags after the peak
+    lie above `floor`; the line explains 95 % of the variance of log G there; it falls by at least a
+    half within them; the slope of every third of them is within a quarter of its own; and it leaves
+    less unexplained than the power law in 95 % of the replicates. Lags are strongly correlated, so
+    that an information criterion with their number would be far too sure; replicates over
+    sequences are not.
 
     Parameters
     ----------
@@ -105,30 +115,32 @@ def exponential_tail(profile: np.ndarray, floor: float = 0.0) -> Tail:
     floor
         Values of G at or below this are numerical noise.
     """
-    nothing = np.full(len(profile), np.nan)
+    nothing, none = np.full(len(profile), np.nan), float("nan")
     first = profile[0]
     start = int(first.argmax()) + 1
     low = np.flatnonzero(first[start:] <= floor)
     stop = start + int(low[0]) if len(low) else len(first)
     if stop - start < _MIN_TAIL_LAGS or np.any(profile[:, start:stop] <= 0):
-        return Tail(nothing, float("nan"), (float("nan"), float("nan")))
+        return Tail(nothing, nothing, none, nothing, none, (none, none))
     lags = np.arange(start, stop, dtype=np.float64)
     logs = np.log(profile[:, start:stop])
     slope, residual = _line(lags, logs)
-    _, power_residual = _line(np.log(lags), logs)
+    power, power_residual = _line(np.log(lags), logs)
     spread = float(((logs[0] - logs[0].mean()) ** 2).sum())
-    r2 = 1 - float(residual[0]) / spread if spread > 0 else float("nan")
+    r2 = 1 - float(residual[0]) / spread if spread > 0 else none
     with np.errstate(divide="ignore"):
-        half_life = np.where(slope < 0, -np.log(2) / slope, np.inf)
+        tau = np.where(slope < 0, -1 / slope, np.inf)
     thirds = np.array_split(np.arange(len(lags)), 3)
     bends = [abs(_line(lags[third], logs[:1, third])[0][0] - slope[0]) for third in thirds]
+    wins = float(np.mean(residual <= power_residual))
     holds = (
         r2 >= _MIN_TAIL_R2
-        and half_life[0] <= len(lags)
+        and tau[0] * np.log(2) <= len(lags)
         and max(bends) <= _MAX_BEND * abs(slope[0])
-        and np.mean(residual <= power_residual) >= _MIN_WINS
+        and wins >= _MIN_WINS
     )
-    return Tail(half_life if holds else nothing, r2, (float(lags[0]), float(lags[-1])))
+    half_life = tau * np.log(2) if holds else nothing
+    return Tail(tau, -power, wins, half_life, r2, (float(lags[0]), float(lags[-1])))
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from typing import Literal
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from seqprobe import provenance
 from seqprobe.errors import NotApplicableError, SeqprobeError, UsageError
+from seqprobe.memory.adjoint import adjoint_jacobians, has_adjoint
+from seqprobe.memory.estimates import INTERVAL
 from seqprobe.memory.jacobian import orthonormal_probes, squared_jacobians
 from seqprobe.memory.precision import compare_with_float64
-from seqprobe.memory.summary import INTERVAL, steps, summarise
+from seqprobe.memory.summary import steps, summarise, time_bins
+from seqprobe.memory.window import Window, describe, is_classifier, make_window, reals
 from seqprobe.models.access import borrowed, check_causal, first_output, in_dtype
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
 
 __all__ = ["gradient_profile"]
+
+Route = Literal["auto", "replicate", "adjoint"]
 
 _ALL_PROBES = 16  # outputs up to which the Frobenius norm is computed exactly
 
@@ -35,6 +38,7 @@ def gradient_profile(
     n_times: int = 16,
     n_probes: int | None = None,
     dtype: torch.dtype | None = None,
+    route: Route = "auto",
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
@@ -63,6 +67,10 @@ def gradient_profile(
         16 outputs, which makes the norm exact, else 16.
     dtype
         Precision; default that of the model.
+    route
+        ``"replicate"``: rows of a batch, one backward pass, any module; ``"adjoint"``: the exact
+        recursion, for stacks of ``rnn``, ``irnn``, ``gru`` and ``lstm``; ``"auto"``: the recursion
+        where there is one.
     seed
         Seed of probes and bootstrap.
     on_progress
@@ -75,6 +83,9 @@ def gradient_profile(
 
         * ``jac_norm2`` (trial, time, lag): all estimates.
         * ``G``, ``G1``, ``Ggeo`` (lag): root mean square, mean and geometric mean norm.
+        * ``G_bin`` (bin, lag): G of up to four bins of output times, ``bin_start`` and ``bin_stop``
+          their first and last; attention is not stationary, and beyond the training length it
+          shows here.
         * ``G_sd`` (lag): as G, with every input in units of its standard deviation over the
           sequences; sensitivity to inputs that never vary drops out.
         * ``constant_share``: share of ``G^2`` at inputs that never vary in these sequences.
@@ -82,8 +93,11 @@ def gradient_profile(
         * ``peak_lag``, ``mean_lag``: in steps.
         * ``mass_quantile`` (quantile): smallest K that holds a share q of ``G^2``.
         * ``threshold_length`` (threshold): last k with G at least eps of its peak, up to `max_lag`.
-        * ``half_life``: of an exponential tail, where one fits; see `functionals.exponential_tail`;
+        * ``half_life``: of an exponential tail, where one fits; see `functionals.fit_tail`;
           ``tail_r2``, ``tail_start``, ``tail_stop``: how well, and on which lags.
+        * ``tail_tau``, ``tail_beta``: time constant of ``G = a exp(-k / tau)`` and exponent of
+          ``G = a k^-beta`` on those lags, whether they fit or not; ``tail_win_exp``: fraction of
+          replicates in which the exponential leaves less unexplained.
         * ``structural_zero``: first lag from which G is exactly 0, in float64 too.
         * ``receptive_field``: of the architecture.
         * ``float64_deviation``: largest relative difference from a float64 run of the first
@@ -104,9 +118,10 @@ def gradient_profile(
 
     Notes
     -----
-    Cost: one forward and one backward pass of N * n_times * n_probes rows. Source of the norm and
-    the replicated rows: the Jacobian of recurrent networks as in Pascanu et al. 2013 (arXiv
-    1211.5063), averaged over data; the lag convention is k = t - s, 0 for the current input.
+    Cost: replicated, one forward and one backward pass of N * n_times * n_probes rows; by
+    recursion, T matrix products of as many rows. Source of the norm and the replicated rows: the
+    Jacobian of recurrent networks as in Pascanu et al. 2013 (arXiv 1211.5063), averaged over data;
+    the lag convention is k = t - s, 0 for the current input.
 
     Examples
     --------
@@ -117,11 +132,13 @@ def gradient_profile(
     """
     worker = model if dtype is None else in_dtype(model, dtype)
     with borrowed(worker):
-        x = _inputs(worker, batch)
-        window = _window(model, x.shape[1], max_lag, n_times)
+        x = reals(worker, batch)
+        window = make_window(model, x.shape[1], max_lag, n_times)
         check_causal(worker, x)
         probes = _probes(worker, x, n_probes, seed)
-        squares, squares_sd, constant = squared_jacobians(
+        recursion = _recursion(worker, route)
+        jacobians: Callable[..., np.ndarray] = adjoint_jacobians if recursion else squared_jacobians
+        squares, squares_sd, constant = jacobians(
             worker, x, window.times, probes, window.max_lag, _scales(x), on_progress
         )
     _check_finite(squares, x.dtype)
@@ -134,54 +151,21 @@ def gradient_profile(
         (), _or_nan(getattr(model, "receptive_field", None)), "receptive field of the architecture"
     )
     result.coords["time"] = steps(("time",), np.array(window.times), "output time")
+    result = result.merge(time_bins(squares, window.times))
     result.attrs = _attrs(model, x, window, probes, seed)
+    result.attrs["route"] = "adjoint" if recursion else "replicate"
     return result
 
 
-@dataclass(frozen=True)
-class _Window:
-    """Which lags are measured at which output times."""
-
-    max_lag: int
-    times: list[int]
-
-
-def _inputs(model: nn.Module, batch: Tensor | Batch) -> Tensor:
-    x = batch.inputs if isinstance(batch, Batch) else batch
-    like = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if like is not None:
-        x = x.to(like.device)
-    if not x.is_floating_point():
-        if not hasattr(model, "embed"):
-            raise NotApplicableError(
-                "model takes tokens and has no 'embed' method, so there is no input to"
-                " differentiate; give it one that returns (B, T, E)"
-            )
-        x = cast("Callable[[Tensor], Tensor]", model.embed)(x).detach()
-    elif like is not None:
-        x = x.to(like.dtype)
-    if x.dim() != 3:
-        raise UsageError(
-            f"inputs have shape {tuple(x.shape)} (allowed: (N, T, D) or tokens (N, T))"
+def _recursion(model: nn.Module, route: Route) -> bool:
+    """Say whether to take the adjoint recursion."""
+    there = has_adjoint(model)
+    if route == "adjoint" and not there:
+        raise NotApplicableError(
+            f"no adjoint recursion for {getattr(model, 'name', type(model).__name__)}"
+            " (allowed: rnn, irnn, gru with reset after, plain lstm); use route 'replicate'"
         )
-    return x
-
-
-def _window(model: nn.Module, length: int, max_lag: int | None, n_times: int) -> _Window:
-    spec = getattr(model, "spec", None)
-    last_only = spec is not None and spec.readout == "last"
-    if max_lag is None:
-        max_lag = length - 1 if last_only else 2 * length // 3
-    if not 0 <= max_lag < length:
-        raise UsageError(
-            f"lag {max_lag} does not fit sequences of {length} steps (allowed: 0 to {length - 1})"
-        )
-    if n_times < 1:
-        raise UsageError(f"number of output times is {n_times} (allowed: at least 1)")
-    if last_only:
-        return _Window(max_lag, [length - 1])
-    spread = np.linspace(max_lag, length - 1, min(n_times, length - max_lag)).round().astype(int)
-    return _Window(max_lag, [int(t) for t in np.unique(spread)])
+    return there and route != "replicate"
 
 
 def _probes(model: nn.Module, x: Tensor, n_probes: int | None, seed: int) -> Tensor:
@@ -192,14 +176,9 @@ def _probes(model: nn.Module, x: Tensor, n_probes: int | None, seed: int) -> Ten
     if not 1 <= n_probes <= n_outputs:
         raise UsageError(f"{n_probes} probes for {n_outputs} outputs (allowed: 1 to {n_outputs})")
     probes = orthonormal_probes(n_outputs, n_probes, generator(seed, "probes"))
-    if _is_classifier(model):
+    if is_classifier(model):
         probes = probes - probes.mean(axis=1, keepdims=True)
     return torch.as_tensor(probes, dtype=x.dtype, device=x.device)
-
-
-def _is_classifier(model: nn.Module) -> bool:
-    spec = getattr(model, "spec", None)
-    return spec is not None and spec.output_kind == "class"
 
 
 def _scales(x: Tensor) -> Tensor:
@@ -233,24 +212,14 @@ def _or_nan(value: int | None) -> float:
 
 
 def _attrs(
-    model: nn.Module, x: Tensor, window: _Window, probes: Tensor, seed: int
+    model: nn.Module, x: Tensor, window: Window, probes: Tensor, seed: int
 ) -> dict[str, str | int]:
     parameters = {
         "max_lag": window.max_lag,
-        "n_sequences": len(x),
-        "length": x.shape[1],
         "n_times": len(window.times),
         "n_probes": len(probes),
     }
-    attrs = provenance.attrs(
-        "memory.gradient_profile",
-        parameters,
-        seed=seed,
-        device=str(x.device),
-        dtype=str(x.dtype).removeprefix("torch."),
-    )
-    attrs["lag_convention"] = "k = t - s; lag 0 is the current input"
-    attrs["functional"] = "centred logits" if _is_classifier(model) else "output"
+    attrs = describe("gradient_profile", model, x, parameters, seed)
+    attrs["functional"] = "centred logits" if is_classifier(model) else "output"
     attrs["interval"] = INTERVAL
-    attrs |= provenance.model_attrs(model)
     return attrs

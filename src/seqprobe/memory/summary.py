@@ -8,17 +8,16 @@ import numpy as np
 import xarray as xr
 
 from seqprobe.memory import functionals
+from seqprobe.memory.estimates import ci_coordinate, estimate, resample
 from seqprobe.memory.precision import Precision
 from seqprobe.schema import variable
 
-__all__ = ["INTERVAL", "steps", "summarise"]
+__all__ = ["steps", "summarise", "time_bins"]
 
 QUANTILES = np.array([0.5, 0.9, 0.99])
 THRESHOLDS = np.array([0.1, 0.01, 0.001])
-_REPLICATES = 1000
-_CI = (2.5, 97.5)
 _PER_INPUT = "output per input"
-INTERVAL = f"95 % percentile, {_REPLICATES} bootstrap replicates over sequences"
+_BINS = 4
 
 
 def summarise(
@@ -42,9 +41,7 @@ def summarise(
     """
     by_trial = squares.mean(axis=1)
     n = len(by_trial)
-    weights = np.full((1, n), 1 / n)
-    if n > 1:
-        weights = np.concatenate([weights, rng.multinomial(n, weights[0], _REPLICATES) / n])
+    weights = resample(n, rng)
     profiles = np.sqrt(weights @ by_trial)
     data = {
         "jac_norm2": variable(
@@ -66,11 +63,30 @@ def summarise(
         "lag": steps(("lag",), np.arange(squares.shape[2]), "lag"),
         "quantile": variable(("quantile",), QUANTILES, "share of the squared sensitivity", "1"),
         "threshold": variable(("threshold",), THRESHOLDS, "fraction of the peak", "1"),
-        "ci_bound": variable(
-            ("ci_bound",), np.array(_CI), "percentile of the bootstrap over sequences", "percent"
-        ),
+        "ci_bound": ci_coordinate(),
     }
     return xr.Dataset(data, coords)
+
+
+def time_bins(squares: np.ndarray, times: list[int]) -> xr.Dataset:
+    """Return G of consecutive output times, in up to four bins, (bin, lag)."""
+    bins = np.array_split(np.arange(len(times)), min(_BINS, len(times)))
+    profiles = np.stack([np.sqrt(squares[:, rows].mean(axis=(0, 1))) for rows in bins])
+    first = np.array([times[rows[0]] for rows in bins])
+    last = np.array([times[rows[-1]] for rows in bins])
+    return xr.Dataset(
+        {
+            "G_bin": variable(
+                ("bin", "lag"),
+                profiles,
+                "root mean square Jacobian norm by output time",
+                _PER_INPUT,
+            ),
+            "bin_start": steps(("bin",), first, "first output time of the bin"),
+            "bin_stop": steps(("bin",), last, "last output time of the bin"),
+        },
+        {"bin": variable(("bin",), np.arange(len(bins)), "bin of output times", "1")},
+    )
 
 
 def _curves(
@@ -84,28 +100,28 @@ def _curves(
         geometric = np.exp(np.log(norms).mean(axis=(0, 1)))
     within = np.cumsum(share, axis=1)
     return {
-        **_estimate("G", lag, profiles, rms, _PER_INPUT),
-        **_estimate("G_sd", lag, profiles_sd, rms, "output per input s.d."),
+        **estimate("G", lag, profiles, rms, _PER_INPUT),
+        **estimate("G_sd", lag, profiles_sd, rms, "output per input s.d."),
         "G1": variable(lag, norms.mean(axis=(0, 1)), "mean Jacobian norm", _PER_INPUT),
         "Ggeo": variable(lag, geometric, "geometric mean Jacobian norm", _PER_INPUT),
-        **_estimate("share", lag, share, "share of squared sensitivity", "1"),
-        **_estimate("cumulative_share", lag, within, "share within that lag", "1"),
+        **estimate("share", lag, share, "share of squared sensitivity", "1"),
+        **estimate("cumulative_share", lag, within, "share within that lag", "1"),
     }
 
 
 def _lengths(profiles: np.ndarray) -> dict[str, xr.Variable]:
     """Return the lags that sum a profile up, with their intervals."""
     return {
-        **_estimate("peak_lag", (), functionals.peak_lag(profiles), "lag of the peak", "steps"),
-        **_estimate("mean_lag", (), functionals.mean_lag(profiles), "mean lag", "steps"),
-        **_estimate(
+        **estimate("peak_lag", (), functionals.peak_lag(profiles), "lag of the peak", "steps"),
+        **estimate("mean_lag", (), functionals.mean_lag(profiles), "mean lag", "steps"),
+        **estimate(
             "mass_quantile",
             ("quantile",),
             functionals.mass_quantiles(profiles, QUANTILES),
             "lags that hold a share of the squared sensitivity",
             "steps",
         ),
-        **_estimate(
+        **estimate(
             "threshold_length",
             ("threshold",),
             functionals.threshold_lengths(profiles, THRESHOLDS),
@@ -117,38 +133,20 @@ def _lengths(profiles: np.ndarray) -> dict[str, xr.Variable]:
 
 def _tail_and_zero(profiles: np.ndarray, precision: Precision) -> dict[str, xr.Variable]:
     """Return how a profile ends: its half-life, where one fits, and where it is exactly zero."""
-    tail = functionals.exponential_tail(profiles, precision.noise_floor)
+    tail = functionals.fit_tail(profiles, precision.noise_floor)
     zero = functionals.structural_zero(profiles[0])
     if precision.lost_lag >= zero:
         zero = math.nan  # zero for want of precision, not by structure
     return {
-        **_estimate("half_life", (), tail.half_life, "half-life of the tail", "steps"),
+        **estimate("half_life", (), tail.half_life, "half-life of the tail", "steps"),
+        **estimate("tail_tau", (), tail.tau, "time constant of an exponential tail", "steps"),
+        **estimate("tail_beta", (), tail.beta, "exponent of a power-law tail", "1"),
+        "tail_win_exp": variable((), tail.wins, "replicates won by the exponential", "1"),
         "tail_r2": variable((), tail.r2, "variance of log G explained by the tail fit", "1"),
         "tail_start": steps((), tail.lags[0], "first lag of the tail fit"),
         "tail_stop": steps((), tail.lags[1], "last lag of the tail fit"),
         "structural_zero": steps((), zero, "first lag from which G is exactly 0"),
     }
-
-
-def _estimate(
-    name: str, dims: tuple[str, ...], values: np.ndarray, long_name: str, units: str
-) -> dict[str, xr.Variable]:
-    """Return the estimate (row 0) and its interval from the replicates (the other rows)."""
-    if len(values) > 1:
-        bounds = np.stack([_percentile(values[1:], q) for q in _CI])
-    else:
-        bounds = np.full((2, *values.shape[1:]), np.nan)
-    return {
-        name: variable(dims, values[0], long_name, units),
-        f"{name}_ci": variable(
-            ("ci_bound", *dims), bounds, f"95 % interval of: {long_name}", units
-        ),
-    }
-
-
-def _percentile(replicates: np.ndarray, q: float) -> np.ndarray:
-    """Return a percentile that is a value of the sample, so that a lag stays a lag."""
-    return np.asarray(np.percentile(replicates, q, axis=0, method="inverted_cdf"))
 
 
 def steps(dims: tuple[str, ...], values: np.ndarray | float, long_name: str) -> xr.Variable:

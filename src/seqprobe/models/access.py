@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError, SeqprobeError
 
-__all__ = ["borrowed", "check_causal", "first_output", "in_dtype"]
+__all__ = ["borrowed", "check_causal", "first_output", "in_dtype", "like_parameters"]
 
 
 @contextmanager
@@ -59,11 +59,27 @@ def _tensors(model: nn.Module) -> Iterator[Tensor]:
     yield from model.buffers()
 
 
+def like_parameters(model: nn.Module, x: Tensor) -> Tensor:
+    """Return inputs on the device of the model and, unless they are tokens, in its precision."""
+    like = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if like is None:
+        return x
+    return x.to(like.device, like.dtype) if x.is_floating_point() else x.to(like.device)
+
+
 def first_output(model: nn.Module, x: Tensor) -> Tensor:
     """Return y (B, T, K) of a module that returns y or (y, state)."""
     result = model(x)
     y: Tensor = result[0] if isinstance(result, tuple) else result
     return y
+
+
+def _other(x: Tensor, value: Tensor) -> Tensor:
+    """Return an input that differs from `value`: another number, or another token of `x`."""
+    if x.is_floating_point():
+        return value + 1.0
+    low, high = x.min(), x.max()
+    return torch.where(value == low, high, low)
 
 
 def check_causal(model: nn.Module, x: Tensor) -> None:
@@ -74,7 +90,7 @@ def check_causal(model: nn.Module, x: Tensor) -> None:
     model
         A module of the contract, or any that maps (B, T, D) to (B, T, K).
     x
-        Inputs (B, T, D) of reals; the first row is used.
+        Inputs (B, T, D) of reals, or tokens (B, T); the first row is used.
 
     Raises
     ------
@@ -92,7 +108,7 @@ def check_causal(model: nn.Module, x: Tensor) -> None:
         )
     middle = x.shape[1] // 2
     pushed = x[:1].clone()
-    pushed[:, middle] += 1.0
+    pushed[:, middle] = _other(x, pushed[:, middle])
     with torch.no_grad():
         y = first_output(model, x[:1])
         bad = (~torch.isfinite(y)).any(dim=2)[0].nonzero()

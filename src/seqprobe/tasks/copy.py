@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,14 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqprobe.config import bounded
+from seqprobe.errors import UsageError
+from seqprobe.seeding import generator
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import Baseline, Batch, Metric, TaskConfig
+from seqprobe.tasks.base import Baseline, Batch, Metric, Split, TaskConfig
 from seqprobe.tasks.generated import GeneratedTask
 
 __all__ = ["Copy", "CopyConfig"]
 
 _ALPHABET = 8
 _CLASSES = _ALPHABET + 2  # 0 is silence, 9 asks for the answer
+_EVALUATION_SIZE = 512  # sequences, shared by the delays
 
 
 @dataclass(frozen=True)
@@ -30,15 +35,20 @@ class CopyConfig(TaskConfig):
     ----------
     delay
         Silent steps T between the symbols and their recall; sequences have T + 2 M steps.
+    min_delay
+        Train on delays drawn evenly from here to `delay`, one per batch, and score on all of them;
+        None for one delay.
     symbols
         Number M of symbols to copy.
     encoding
-        ``"scalar"``, the symbol as one number, as in the published experiments, or ``"onehot"``.
+        ``"scalar"``, the symbol as one number, as in the published experiments, ``"onehot"``, or
+        ``"token"``, for an embedding.
     """
 
     delay: int = bounded(100, 1, 2**20)
+    min_delay: int | None = bounded(None, 1, 2**20)
     symbols: int = bounded(10, 1, 1024)
-    encoding: Literal["scalar", "onehot"] = "scalar"
+    encoding: Literal["scalar", "onehot", "token"] = "scalar"
 
 
 class Copy(GeneratedTask):
@@ -55,18 +65,27 @@ class Copy(GeneratedTask):
     summary = "say ten symbols again after a delay"
     Config = CopyConfig
     metric = Metric("accuracy", "fraction of copied symbols", "higher")
+    alphabet = _ALPHABET
     chance = 1 / _ALPHABET
     solved_at = 0.99
 
     def __init__(self, config: CopyConfig | None = None) -> None:
         super().__init__(config)
-        size = _CLASSES if self.config.encoding == "onehot" else 1
-        self.spec = Spec("continuous", size, "class", _CLASSES, "each")
+        size = 1 if self.config.encoding == "scalar" else _CLASSES
+        kind: Literal["token", "continuous"] = (
+            "token" if self.config.encoding == "token" else "continuous"
+        )
+        self.spec = Spec(kind, size, "class", _CLASSES, "each")
         self.shortest = 2 * self.config.symbols + 1
+        low, high = self.config.min_delay, self.config.delay
+        if low is not None and low > high:
+            raise UsageError(
+                f"task.min_delay = {low} is above task.delay = {high} (allowed: 1 to {high})"
+            )
 
     @property
     def length(self) -> int:
-        """Length T + 2 M of the training sequences."""
+        """Length T + 2 M of the training sequences, the longest of them."""
         length: int = self.config.delay + 2 * self.config.symbols
         return length
 
@@ -74,6 +93,14 @@ class Copy(GeneratedTask):
         """Return T + M, the lag of every copied symbol."""
         symbols: int = self.config.symbols
         return length - symbols
+
+    def at_delay(self, delay: int) -> Copy:
+        """Return the same task at one other delay."""
+        return Copy(dataclasses.replace(self.config, delay=delay, min_delay=None))
+
+    def answers(self, values: Tensor) -> Tensor:
+        """Return the last M steps (B, M, ...) of values (B, T, ...), where the symbols are due."""
+        return values[:, -self.config.symbols :]
 
     def memoryless_loss(self) -> float:
         """Return the loss of a model that knows the layout and no symbol, nats per step."""
@@ -84,6 +111,33 @@ class Copy(GeneratedTask):
         """Return the accuracy of guessing, with the loss that goes with it."""
         loss = self.memoryless_loss()
         return Baseline(f"memoryless guess, loss {loss:.5f} nats per step", 1 / _ALPHABET)
+
+    def batch(
+        self,
+        split: Split,
+        size: int | None = None,
+        *,
+        seed: int = 0,
+        index: int = 0,
+        length: int | None = None,
+    ) -> Batch:
+        """Draw sequences, in training of a length drawn first; see `Task.batch`."""
+        if split == "train" and length is None and self.config.min_delay is not None:
+            rng = generator(seed, self.name, "delay", index)
+            delay = rng.integers(self.config.min_delay, self.config.delay + 1)
+            length = int(delay) + 2 * self.config.symbols
+        return super().batch(split, size, seed=seed, index=index, length=length)
+
+    def evaluation(self, split: Split) -> Iterator[Batch]:
+        """Yield sequences of every delay in equal number, or of the one there is."""
+        if self.config.min_delay is None:
+            yield from super().evaluation(split)
+            return
+        delays = np.arange(self.config.min_delay, self.config.delay + 1)
+        size = max(1, _EVALUATION_SIZE // len(delays))
+        for delay in delays:
+            length = int(delay) + 2 * self.config.symbols
+            yield self.batch(split, size, index=int(delay), length=length)
 
     def draw(self, rng: np.random.Generator, size: int, length: int) -> Batch:
         """Draw symbols; a `length` other than the training length changes the delay."""
@@ -96,6 +150,8 @@ class Copy(GeneratedTask):
         y[:, -count:] = symbols
         if self.config.encoding == "onehot":
             return Batch(F.one_hot(x, _CLASSES).float(), y)
+        if self.config.encoding == "token":
+            return Batch(x, y)
         return Batch(x[..., None].float(), y)
 
     def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
@@ -105,6 +161,5 @@ class Copy(GeneratedTask):
 
     def scores(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the fraction of the copied symbols that is right, (B,)."""
-        count = self.config.symbols
-        right = outputs[:, -count:].argmax(dim=2) == batch.targets[:, -count:]
+        right = self.answers(outputs).argmax(dim=2) == self.answers(batch.targets)
         return right.to(outputs.dtype).mean(dim=1)

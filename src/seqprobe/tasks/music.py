@@ -84,14 +84,14 @@ class Music(Task):
         check_request(split, size, length)
         length = self.length if length is None else length
         pieces = _pieces(self.name)[split]
+        longest = max(map(len, pieces)) - 1
+        if length > longest:
+            raise UsageError(
+                f"no {split} piece of '{self.name}' has {length} predicted frames"
+                f" (allowed: up to {longest})"
+            )
         if split != "train":
-            longest = max(map(len, pieces)) - 1
             pieces = [piece for piece in pieces if len(piece) > length]
-            if not pieces:
-                raise UsageError(
-                    f"no {split} piece of '{self.name}' has {length} predicted frames"
-                    f" (allowed: up to {longest})"
-                )
         rng = generator(seed, self.name, split, index)
         lengths = np.array([len(piece) for piece in pieces])
         if split == "train":

@@ -17,6 +17,7 @@ from seqprobe.tasks.flipflop import FlipFlop
 from seqprobe.tasks.integrator import Integrator
 from seqprobe.tasks.mnist import PMNIST, SMNIST
 from seqprobe.tasks.music import JSB, Muse, Nottingham, Piano
+from seqprobe.tasks.recall import Recall
 from seqprobe.tasks.sine import Sine
 from seqprobe.tasks.speech import Speech
 
@@ -24,6 +25,7 @@ __all__ = ["TASKS", "make_task"]
 
 _TASKS: tuple[type[Task], ...] = (
     Delay,
+    Recall,
     Digits,
     Adding,
     Copy,

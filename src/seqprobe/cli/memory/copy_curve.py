@@ -1,0 +1,214 @@
+"""``seqprobe memory copy-curve``: recall of symbols against the delay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import numpy as np
+import xarray as xr
+
+import seqprobe.memory
+from seqprobe.cli.analysis import Subject, View, analysis_command, text, with_interval
+from seqprobe.cli.common import Steps
+from seqprobe.cli.memory.group import command
+from seqprobe.config import from_mapping
+from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.memory.copy_curve import PROTOCOLS, CopyProtocol, DelayedRecall
+from seqprobe.models import Model, architecture
+from seqprobe.training import Progress, TrainConfig, Until, load, train
+
+EXAMPLES = """\b
+Examples:
+  seqprobe memory copy-curve checkpoints/copy --sequences 200
+  seqprobe memory copy-curve checkpoints/copy/gru-mixed-s0.pt --lengths 10:30:10,100 --figure c.pdf
+"""
+_RETRAINED = (10, 30, 100)
+
+
+def _columns(result: xr.Dataset) -> str:
+    cells = [
+        f"{int(delay)}: {text(value, 3)}"
+        for delay, value in zip(result["length"].values, result["accuracy"].values, strict=True)
+    ]
+    return "  ".join(cells)
+
+
+def _half(result: xr.Dataset) -> str:
+    half = float(result["T50"])
+    if half == np.inf:
+        return f"> {int(result['length'][-1])}"
+    if half == 0:
+        return f"< {int(result['length'][0])}"
+    return with_interval(result["T50"], result["T50_ci"], digits=1)
+
+
+def _as_json(result: xr.Dataset) -> dict[str, Any]:
+    names = ["T50", "area", "answer_lag"]
+    for name in ("accuracy", "accuracy_sequence", "symbols", "bits_ba", "bits_mi", "bits_fano"):
+        names += [name, f"{name}_ci"]
+    return {
+        "protocol": result.attrs["protocol"],
+        "chance": result.attrs["chance"],
+        "delays": result["length"].values,
+        **{name: result[name].values for name in (*names, "accuracy_all_positions")},
+    }
+
+
+def _remarks(results: Mapping[str, xr.Dataset]) -> list[str]:
+    first = next(iter(results.values()))
+    said = {
+        "fixed": "each checkpoint as trained, on one delay",
+        "mixed": "each checkpoint as trained, on a range of delays",
+        "retrain": "trained anew for every delay",
+        "stream": "trained anew for every delay, recall of a stream",
+    }
+    protocols = sorted({result.attrs["protocol"] for result in results.values()})
+    return [
+        f"protocol {' and '.join(f'{p} ({said[p]})' for p in protocols)}; delay T: fraction of the"
+        f" copied symbols that is right, chance {first.attrs['chance']:g}; T50: delay of half"
+        " recall; bits by two estimators, intervals and accuracy over all positions are in -o and"
+        " --json"
+    ]
+
+
+VIEW = View(
+    schema="seqprobe.memory.copy_curve/1",
+    columns={
+        "protocol": lambda result: str(result.attrs["protocol"]),
+        "T50": _half,
+        "accuracy at T": _columns,
+    },
+    as_json=_as_json,
+    figure="copy_curve_figure",
+    remarks=_remarks,
+)
+
+
+@analysis_command(
+    command,
+    "copy-curve",
+    VIEW,
+    click.option(
+        "--lengths",
+        type=Steps("delay", 1),
+        help="Delays T, as 5,10,20 or 10:30:5.  [default: around those trained on, up to four times"
+        " the longest; 10,30,100 for retrain and stream]",
+    ),
+    click.option(
+        "--protocol",
+        type=click.Choice(PROTOCOLS),
+        help="What is trained on what.  [default: fixed or mixed, as the checkpoint was trained]",
+    ),
+    click.option(
+        "--sequences",
+        type=click.IntRange(1),
+        default=1000,
+        show_default=True,
+        help="Test sequences per delay.",
+    ),
+    click.option(
+        "--folder",
+        help="Where models trained anew go; those that are there are taken, a broken run goes on."
+        "  [default: CKPT-retrained]",
+    ),
+    examples=EXAMPLES,
+)
+def copy_curve(
+    subject: Subject,
+    lengths: list[int] | None,
+    protocol: CopyProtocol | None,
+    sequences: int,
+    folder: str | None,
+) -> xr.Dataset:
+    """Up to which delay a model says symbols again: accuracy, bits, and the delay of half recall.
+
+    The protocol is part of the result. 'fixed' and 'mixed' test a checkpoint as it was trained, on
+    one delay or on a range (task.min_delay). 'retrain' trains the checkpoint's model anew for every
+    delay, with its settings and seed; 'stream' does so on the task 'recall'. Give checkpoints of
+    several seeds for intervals over seeds in the figure.
+    """
+    task, protocol = _protocol(subject, protocol)
+    delays = lengths or _default_delays(subject, protocol)
+    models: Model | dict[int, Model]
+    if protocol in ("retrain", "stream"):
+        models = {}
+        for i, delay in enumerate(delays):
+            models[delay] = _retrained(subject, task, delay, folder, i, len(delays))
+    else:
+        models = subject.model
+    result = seqprobe.memory.copy_curve(
+        models, task, delays, protocol=protocol, n_sequences=sequences, seed=subject.seed
+    )
+    from seqprobe.provenance import model_attrs
+
+    result.attrs |= model_attrs(subject.model)
+    return result
+
+
+def _protocol(subject: Subject, asked: CopyProtocol | None) -> tuple[DelayedRecall, CopyProtocol]:
+    """Return the task and the protocol that suit a checkpoint, or refuse."""
+    task = subject.task
+    if task.name not in ("copy", "recall"):
+        raise NotApplicableError(
+            f"copy curves are of models trained on 'copy' or 'recall', this one on '{task.name}';"
+            f" train one with 'seqprobe train {subject.checkpoint.model['name']} copy -o FILE'"
+        )
+    mixed = task.name == "copy" and task.config.min_delay is not None
+    trained: CopyProtocol = "mixed" if mixed else "fixed"
+    if asked in ("fixed", "mixed") and asked != trained:
+        there = "a range of delays" if mixed else "one delay"
+        raise UsageError(
+            f"--protocol {asked} does not suit a model trained on {there} (allowed: {trained},"
+            f" {'stream' if task.name == 'recall' else 'retrain'})"
+        )
+    if asked == "retrain" and task.name == "recall":
+        raise UsageError("--protocol retrain is for task 'copy' (allowed for 'recall': stream)")
+    if asked == "stream" and task.name == "copy":
+        raise UsageError("--protocol stream is for task 'recall' (allowed for 'copy': retrain)")
+    return cast("DelayedRecall", task), asked or trained
+
+
+def _default_delays(subject: Subject, protocol: CopyProtocol) -> list[int]:
+    if protocol in ("retrain", "stream"):
+        return list(_RETRAINED)
+    longest = max(1, subject.task.config.delay)
+    spread = np.geomspace(1, 4 * longest, 14).round().astype(int)
+    around = {max(1, longest - 1), longest, longest + 1}
+    return sorted({int(delay) for delay in spread} | around)
+
+
+def _retrained(
+    subject: Subject, task: DelayedRecall, delay: int, folder: str | None, i: int, total: int
+) -> Model:
+    """Return the checkpoint's model trained on one delay, from the folder or by training."""
+    checkpoint = subject.checkpoint
+    there = task.at_delay(delay)
+    if there.config == subject.task.config and checkpoint.status == "complete":
+        return subject.model
+    path = Path(subject.path)
+    home = Path(folder) if folder else path.with_name(f"{path.stem}-retrained")
+    home.mkdir(parents=True, exist_ok=True)
+    settings = dict(checkpoint.train)
+    until = settings.pop("until")
+    name = checkpoint.model["name"]
+
+    def on_step(progress: Progress) -> None:
+        subject.update(i + progress.step / max(1, progress.steps), total)
+
+    made = home / f"{path.stem}-T{delay}.pt"
+    train(
+        name,
+        there,
+        made,
+        model_config=from_mapping(architecture(name).config, checkpoint.model["config"], "model"),
+        config=from_mapping(TrainConfig, settings, "train"),
+        until=None if until is None else Until(**until),
+        seed=checkpoint.seed,
+        device=subject.device,
+        resume=True,
+        on_step=on_step,
+    )
+    return load(made).to(subject.device)

@@ -1,0 +1,64 @@
+"""Estimates with bootstrap intervals over sequences, as labelled variables."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from seqprobe.schema import variable
+
+__all__ = ["CI", "INTERVAL", "ci_coordinate", "estimate", "lag_grid", "percentile", "resample"]
+
+CI = (2.5, 97.5)
+_REPLICATES = 1000
+INTERVAL = f"95 % percentile, {_REPLICATES} bootstrap replicates over sequences"
+
+
+def resample(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return weights (R, n) of n sequences: even in the first row, bootstrap replicates after it.
+
+    One sequence cannot be resampled and gives the first row alone.
+    """
+    even = np.full((1, n), 1 / n)
+    if n == 1:
+        return even
+    return np.concatenate([even, rng.multinomial(n, even[0], _REPLICATES) / n])
+
+
+def percentile(replicates: np.ndarray, q: float) -> np.ndarray:
+    """Return a percentile that is a value of the sample, so that a lag stays a lag."""
+    return np.asarray(np.percentile(replicates, q, axis=0, method="inverted_cdf"))
+
+
+def estimate(
+    name: str, dims: tuple[str, ...], values: np.ndarray, long_name: str, units: str
+) -> dict[str, xr.Variable]:
+    """Return the estimate (row 0) and its 95 % interval from the replicates (the other rows)."""
+    if len(values) > 1:
+        bounds = np.stack([percentile(values[1:], q) for q in CI])
+    else:
+        bounds = np.full((2, *values.shape[1:]), np.nan)
+    return {
+        name: variable(dims, values[0], long_name, units),
+        f"{name}_ci": variable(
+            ("ci_bound", *dims), bounds, f"95 % interval of: {long_name}", units
+        ),
+    }
+
+
+def ci_coordinate() -> xr.Variable:
+    """Return the coordinate of the two bounds."""
+    return variable(("ci_bound",), np.array(CI), "percentile of the interval", "percent")
+
+
+def lag_grid(max_lag: int, *extra: int | None) -> list[int]:
+    """Return lags from 0 to `max_lag`: each of the first few, then about ten per decade.
+
+    `extra` lags, and their neighbours, are put in where they fit.
+    """
+    grid = {0, max_lag, *range(min(max_lag, 6))}
+    grid |= {round(10 ** (i / 10)) for i in range(200) if 10 ** (i / 10) <= max_lag}
+    for lag in extra:
+        if lag is not None:
+            grid |= {lag - 1, lag, lag + 1}
+    return sorted(lag for lag in grid if 0 <= lag <= max_lag)

@@ -1,0 +1,222 @@
+"""From answers right and wrong to accuracies, bits and their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from seqprobe.schema import variable
+
+__all__ = [
+    "Recalled",
+    "fano_bits",
+    "mutual_information",
+    "summarise",
+    "wilson",
+    "wilson_of_means",
+]
+
+_REPLICATES = 500
+_CI = (2.5, 97.5)
+_Z = 1.959963984540054  # of a two-sided 95 %
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """The answers of one model at one delay, for N sequences of M symbols.
+
+    Attributes
+    ----------
+    asked, said
+        Right classes and answers, (N, M).
+    bits
+        Cross-entropy of every answer in bits, (N, M).
+    all_positions
+        Accuracy over all scored steps, (N,).
+    lag
+        How many steps back the answers lie.
+    """
+
+    asked: np.ndarray
+    said: np.ndarray
+    bits: np.ndarray
+    all_positions: np.ndarray
+    lag: int
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which answers are right, (N, M)."""
+        same: np.ndarray = self.asked == self.said
+        return same
+
+
+def wilson(rate: float, n: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a rate found in `n` independent trials."""
+    centre = (rate + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * math.sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n * n))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def wilson_of_means(right: np.ndarray) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of the mean of (N, M) trials that depend within a row.
+
+    The number of trials is that which gives the variance found between the means of rows, at least
+    N and at most N M: N if the symbols of a sequence are right or wrong together.
+    """
+    n, m = right.shape
+    rate = float(right.mean())
+    between = float(right.mean(axis=1).var(ddof=1)) / n if n > 1 else 0.0
+    trials = rate * (1 - rate) / between if between > 0 else 0.0
+    return wilson(rate, min(max(trials, n), n * m))
+
+
+def mutual_information(counts: np.ndarray) -> np.ndarray:
+    """Return the plug-in mutual information in bits of tables (..., A, B), Miller-Madow corrected.
+
+    The correction takes off ``(cells - rows - columns + 1) / (2 n ln 2)``, counting those that are
+    not empty.
+    """
+    n = counts.sum(axis=(-2, -1), keepdims=True)
+    joint = counts / n
+    rows, columns = joint.sum(axis=-1, keepdims=True), joint.sum(axis=-2, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(joint > 0, joint * np.log2(joint / (rows * columns)), 0.0)
+    found = terms.sum(axis=(-2, -1))
+    full = (joint > 0).sum(axis=(-2, -1)) - (rows > 0).sum(axis=(-2, -1))
+    full = full - (columns > 0).sum(axis=(-2, -1)) + 1
+    corrected: np.ndarray = found - full / (2 * n[..., 0, 0] * math.log(2))
+    return corrected
+
+
+def fano_bits(accuracy: np.ndarray, symbols: int, alphabet: int) -> np.ndarray:
+    """Return ``M (log2 K - H_b(e) - e log2(K - 1))`` bits for the error rate e, at least 0."""
+    e = np.clip(1 - accuracy, 0.0, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        binary = -np.where(e > 0, e * np.log2(e), 0) - np.where(e < 1, (1 - e) * np.log2(1 - e), 0)
+    bits = math.log2(alphabet) - binary - e * math.log2(max(alphabet - 1, 1))
+    # Beyond chance level the bound would rise again.
+    return np.where(accuracy > 1 / alphabet, np.maximum(symbols * bits, 0.0), 0.0)
+
+
+def summarise(
+    rows: Sequence[Recalled], delays: np.ndarray, alphabet: int, rng: np.random.Generator
+) -> xr.Dataset:
+    """Return the result of `seqprobe.memory.copy_curve` for one `Recalled` per delay."""
+    columns = [_one_delay(row, alphabet, rng) for row in rows]
+    found = {name: np.stack([column[name] for column in columns]) for name in columns[0]}
+    data: dict[str, xr.Variable] = {}
+    for name, (long_name, unit) in _VARIABLES.items():
+        data |= _with_interval(name, found[name], long_name, unit)
+    corrected = (found["accuracy_replicates"] - 1 / alphabet) / (1 - 1 / alphabet)
+    data |= _interval_of("T50", _half_delays(delays, corrected.T), "delay of half recall", "steps")
+    data |= _interval_of("area", _areas(delays, corrected.T), "mean recall over log delay", "1")
+    coords = {
+        "length": variable(("length",), delays, "delay T", "steps"),
+        "ci_bound": variable(("ci_bound",), np.array(_CI), "percentile of the interval", "percent"),
+    }
+    return xr.Dataset(data, coords)
+
+
+_VARIABLES = {
+    "accuracy": ("accuracy on the copied symbols", "1"),
+    "accuracy_sequence": ("sequences without an error", "1"),
+    "accuracy_all_positions": ("accuracy over all scored steps", "1"),
+    "symbols": ("copied symbols, corrected for chance", "symbols"),
+    "bits_ba": ("bits recovered, by cross-entropy", "bits per sequence"),
+    "bits_mi": ("bits recovered, by confusion", "bits per sequence"),
+    "bits_fano": ("bits recovered, by accuracy", "bits per sequence"),
+}
+
+
+def _one_delay(row: Recalled, alphabet: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return ``(estimate, low, high)`` of every variable, and the accuracy's replicates."""
+    n, m = row.right.shape
+    weights = np.concatenate([np.ones((1, n)), rng.multinomial(n, np.full(n, 1 / n), _REPLICATES)])
+    accuracy = weights @ row.right.mean(axis=1) / n
+    whole = float(row.right.all(axis=1).mean())
+    entropy = weights @ row.bits.sum(axis=1) / n
+    information = _information(row, weights)
+    capacity = m * math.log2(alphabet)
+    replicated = {
+        "accuracy_all_positions": weights @ row.all_positions / n,
+        "bits_ba": np.maximum(capacity - entropy, 0.0),
+        "bits_mi": np.maximum(information, 0.0),
+        "bits_fano": fano_bits(accuracy, m, alphabet),
+    }
+    bounds = {
+        "accuracy": np.array([accuracy[0], *wilson_of_means(row.right)]),
+        "accuracy_sequence": np.array([whole, *wilson(whole, n)]),
+        **{name: _bounded(values) for name, values in replicated.items()},
+    }
+    bounds["symbols"] = m * (bounds["accuracy"] - 1 / alphabet) / (1 - 1 / alphabet)
+    return bounds | {"accuracy_replicates": accuracy}
+
+
+def _information(row: Recalled, weights: np.ndarray) -> np.ndarray:
+    """Return the bits in the confusion of all answers, summed, one per row of weights."""
+    classes = int(max(row.asked.max(), row.said.max())) + 1
+    cells = row.asked * classes + row.said
+    total = np.zeros(len(weights))
+    for column in cells.T:
+        counts = weights @ np.eye(classes * classes)[column]
+        total += mutual_information(counts.reshape(-1, classes, classes))
+    return total
+
+
+def _half_delays(delays: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    """Return the first delay at which each curve (R, T) falls to a half, by interpolation."""
+    logs = np.log(delays)
+    halves = np.full(len(curves), np.inf)
+    for i, curve in enumerate(curves):
+        below = np.flatnonzero(curve < 0.5)
+        if not len(below):
+            continue
+        j = int(below[0])
+        if j == 0:
+            halves[i] = 0.0
+            continue
+        share = (curve[j - 1] - 0.5) / (curve[j - 1] - curve[j])
+        halves[i] = math.exp(logs[j - 1] + share * (logs[j] - logs[j - 1]))
+    return halves
+
+
+def _areas(delays: np.ndarray, curves: np.ndarray) -> np.ndarray:
+    if len(delays) == 1:
+        return curves[:, 0]
+    logs = np.log(delays)
+    areas: np.ndarray = np.trapezoid(curves, logs, axis=1) / (logs[-1] - logs[0])
+    return areas
+
+
+def _bounded(replicates: np.ndarray) -> np.ndarray:
+    """Return the estimate (first) and the interval of its replicates (the rest)."""
+    ends = np.percentile(replicates[1:], _CI, method="inverted_cdf")
+    return np.array([replicates[0], *ends])
+
+
+def _with_interval(
+    name: str, values: np.ndarray, long_name: str, unit: str
+) -> dict[str, xr.Variable]:
+    """Return a variable along length and its interval, of (length, 3) estimates and bounds."""
+    return {
+        name: variable(("length",), values[:, 0], long_name, unit),
+        f"{name}_ci": variable(
+            ("ci_bound", "length"), values[:, 1:].T, f"95 % interval of: {long_name}", unit
+        ),
+    }
+
+
+def _interval_of(
+    name: str, replicates: np.ndarray, long_name: str, unit: str
+) -> dict[str, xr.Variable]:
+    estimate, low, high = _bounded(replicates)
+    return {
+        name: variable((), estimate, long_name, unit),
+        f"{name}_ci": variable(
+            ("ci_bound",), np.array([low, high]), f"95 % interval of: {long_name}", unit
+        ),
+    }

@@ -1,0 +1,75 @@
+"""The tensors of a model that memory is looked for in, as arrays over time."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.models import Model, SequenceModule, Trace
+from seqprobe.models.access import borrowed
+from seqprobe.state import flatten
+
+__all__ = ["collect"]
+
+
+def collect(model: nn.Module, x: Tensor, part: str) -> Tensor:
+    """Return one tensor at every step, (N, T, d).
+
+    Parameters
+    ----------
+    model
+        A model of the contract.
+    x
+        Inputs (N, T, D) or tokens (N, T).
+    part
+        ``"readout"``, what the linear head reads; ``"state"``, the streaming state after each step
+        as one vector; or the name of an internal, such as ``"layer0.update"``.
+
+    Raises
+    ------
+    NotApplicableError
+        If the model has no such tensor, or a state that grows with time.
+    """
+    if not isinstance(model, SequenceModule):
+        raise NotApplicableError(
+            f"{type(model).__name__} has no states to look into: it does not keep the contract of"
+            " seqprobe.models.SequenceModule"
+        )
+    with borrowed(model), torch.no_grad():
+        if part == "state":
+            return _streamed(model, x)
+        if part == "readout":
+            if not isinstance(model, Model):
+                raise NotApplicableError(
+                    "only a whole model has a readout; use 'state' or the name of an internal"
+                )
+            core = model.core
+            found: Tensor = core(model.embed(x))[0]
+            return found
+        trace = Trace(part)
+        model(x, trace=trace)
+        if part not in trace:
+            every = Trace("*")
+            model(x[:1, :2], trace=every)
+            raise UsageError(
+                f"model has no internal '{part}' (allowed: readout, state, {', '.join(every)})"
+            )
+        return trace[part].flatten(2)
+
+
+def _streamed(model: SequenceModule, x: Tensor) -> Tensor:
+    """Return the flat state after every step, (N, T, d)."""
+    if not model.causal:
+        raise NotApplicableError("model is bidirectional and has no state; use a causal model")
+    if model.state_size(1) != model.state_size(x.shape[1]):
+        raise NotApplicableError(
+            "the state of this model grows with time and holds every input, so that all of them can"
+            " be decoded; use part 'readout', or a measure of use (total-effect)"
+        )
+    state = model.init_state(len(x))
+    rows = []
+    for x_t in x.unbind(1):
+        _, state = model.step(x_t, state)
+        rows.append(flatten(state))
+    return torch.stack(rows, dim=1)

@@ -1,0 +1,76 @@
+"""Recall against the delay, for one checkpoint or many."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from seqprobe.plots.lines import draw, legend, log_steps
+from seqprobe.plots.runs import groups, values
+from seqprobe.plots.style import RC, new_axes
+
+__all__ = ["copy_bits", "copy_curve", "copy_curve_figure"]
+
+
+def copy_curve(curve: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw accuracy on the copied symbols against the delay T.
+
+    Parameters
+    ----------
+    curve
+        Result of `seqprobe.memory.copy_curve`, or several along ``run``.
+    ax
+        Where to draw; a new figure if None.
+    """
+    ax = new_axes() if ax is None else ax
+    for group in groups(curve, "model"):
+        draw(ax, group, "accuracy", x="length")
+    chance = float(values(curve, "chance")[0])
+    ax.axhline(chance, color="0.5", lw=0.6, ls="--", zorder=0)
+    ax.annotate("chance", (0, chance), (2, 2), ("axes fraction", "data"), "offset points")
+    ax.texts[-1].set(size=6, color="0.4")
+    _axes(ax, curve)
+    ax.set_ylim(0, 1.02)
+    ax.set_ylabel("accuracy on the copied symbols")
+    return ax
+
+
+def copy_bits(curve: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw the bits recovered per sequence by both estimators: lines by confusion, dots by loss."""
+    ax = new_axes() if ax is None else ax
+    for group in groups(curve, "model"):
+        draw(ax, group, "bits_mi", x="length")
+        color = ax.lines[-1].get_color()
+        lower = group.runs["bits_ba"].median("run").values
+        ax.plot(group.runs["length"].values, lower, ".", color=color, ms=3, mfc="none")
+    _axes(ax, curve)
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("bits recovered per sequence")
+    return ax
+
+
+def copy_curve_figure(curve: xr.Dataset) -> Figure:
+    """Return the figure of ``seqprobe memory copy-curve``: accuracy and bits side by side."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(7.0, 2.85), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        copy_curve(curve, left)
+        copy_bits(curve, right)
+        protocols = ", ".join(sorted(set(values(curve, "protocol"))))
+        left.set_title(f"recall of symbols, protocol: {protocols}")
+        right.set_title("bits: lines by confusion, dots by loss")
+        legend(figure, [left])
+    return figure
+
+
+def _axes(ax: Axes, curve: xr.Dataset) -> None:
+    delays = curve["length"].values
+    symbols = ", ".join(sorted(set(values(curve, "symbols_to_copy"))))
+    label = f"delay T (steps), {symbols} symbols"
+    if np.ptp(delays) < delays[0]:
+        ax.set_xlabel(label)  # a short range is seen better on a linear axis
+    else:
+        log_steps(ax, int(delays[-1]), label, first=int(delays[0]))

@@ -1,0 +1,181 @@
+"""How a quantity is drawn against lag or delay: one line per architecture, intervals, axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from seqprobe.plots.runs import Group, groups, values
+from seqprobe.plots.style import RC, look
+
+__all__ = [
+    "Panel",
+    "by_task",
+    "draw",
+    "legend",
+    "log_steps",
+    "mark_training_lengths",
+    "note",
+    "without_padding",
+]
+
+
+def draw(
+    ax: Axes, group: Group, name: str, x: str = "lag", scale: np.ndarray | None = None
+) -> None:
+    """Draw a variable of one architecture: a line with its interval, or seeds with their median.
+
+    Parameters
+    ----------
+    ax
+        Where.
+    group
+        Runs of one architecture.
+    name
+        A variable along `x`; ``<name>_ci`` along (ci_bound, `x`) is its interval, if there is one.
+    x
+        A coordinate.
+    scale
+        What every run is divided by, (run, 1).
+    """
+    runs, style = group.runs, look(group.name)
+    steps = runs[x].values
+    scale = np.ones((runs.sizes["run"], 1)) if scale is None else scale
+    lines = runs[name].values / scale
+    label = group.label
+    low = high = None
+    if len(lines) == 1:
+        middle = lines[0]
+        if f"{name}_ci" in runs:
+            low, high = runs[f"{name}_ci"].values[0] / scale
+    else:
+        ax.plot(steps, _drawable(ax, lines).T, color=style.color, lw=0.5, alpha=0.35)
+        middle, low, high = _median_interval(lines)
+        seeds = len(set(values(runs, "train_seed"))) == len(lines)
+        label = f"{label} ({len(lines)} {'seeds' if seeds else 'runs'})"
+    if low is not None and high is not None:
+        ax.fill_between(steps, low, high, color=style.color, alpha=0.2, lw=0)
+    there = np.flatnonzero(np.isfinite(middle))  # a line goes on where a grid has gaps
+    ax.plot(
+        steps[there],
+        _drawable(ax, middle[there]),
+        color=style.color,
+        linestyle=style.linestyle if group.variant == 0 else (0, (1 + 2 * group.variant, 2, 1, 2)),
+        marker=style.marker,
+        markevery=_marked(steps[there]),
+        label=label,
+    )
+
+
+def _drawable(ax: Axes, lines: np.ndarray) -> np.ndarray:
+    """Leave out exact zeros, which have no place on a log axis."""
+    return np.where(lines > 0, lines, np.nan) if ax.get_yscale() == "log" else lines
+
+
+def _median_interval(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the median over seeds and its 95 % bootstrap interval."""
+    rng = np.random.default_rng(0)
+    picks = rng.integers(len(lines), size=(1000, len(lines)))
+    medians = np.median(lines[picks], axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5], axis=0)
+    return np.median(lines, axis=0), low, high
+
+
+def _marked(steps: np.ndarray) -> list[int]:
+    """Return the positions of markers, evenly spread on the log axis."""
+    if len(steps) <= 8:
+        return list(range(len(steps)))
+    wanted = np.geomspace(1, max(2, steps[-1]), 7).round()
+    return sorted({int(np.abs(steps - step).argmin()) for step in (0, *wanted)})
+
+
+def log_steps(ax: Axes, last: int, label: str = "lag k (steps)", first: int = 0) -> None:
+    """Scale an axis of steps: linear from 0 to 1, logarithmic beyond."""
+    if first:
+        ax.set_xscale("log")
+        ax.set_xlim(first / 1.1, last * 1.1)
+    else:
+        ax.set_xscale("symlog", linthresh=1, linscale=0.4)
+        ax.set_xlim(-0.05, last * 1.06 + 0.05)
+    ticks = [0] + [m * 10**e for e in range(7) for m in (1, 2, 5)]
+    inside = [tick for tick in ticks if first <= tick <= last]
+    ax.xaxis.set_major_locator(FixedLocator(inside))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xlabel(label)
+
+
+def mark_training_lengths(ax: Axes, result: xr.Dataset, last: int) -> None:
+    """Draw a line where the sequences of training ended, if the axis goes that far."""
+    for length in {int(value) for value in values(result, "train_length") if value}:
+        if length <= last:
+            ax.axvline(length, color="0.4", lw=0.6, ls=":", zorder=0)
+            note(ax, "training length", (length, ax.get_ylim()[1]), (-1, -6), "0.4")
+
+
+def note(
+    ax: Axes,
+    text: str,
+    at: tuple[float, float],
+    offset: tuple[float, float],
+    color: str,
+    align: Literal["left", "right"] = "right",
+) -> None:
+    """Write small beside a point."""
+    ax.annotate(text, at, xytext=offset, textcoords="offset points", ha=align, size=6, color=color)
+
+
+# Draws one quantity of the runs of one task.
+Panel = Callable[[xr.Dataset, Axes], Axes]
+
+
+def by_task(result: xr.Dataset, name: str, panels: Sequence[tuple[str, Panel]]) -> Figure:
+    """Return a figure with one row per task and one column per panel.
+
+    Parameters
+    ----------
+    result
+        One result, or several along ``run``.
+    name
+        A variable along ``lag`` that tells which lags belong to a task.
+    panels
+        Titles with what draws under them.
+    """
+    tasks = groups(result, "task")
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(7.0, 0.35 + 2.5 * len(tasks)), layout="constrained")
+        axes = figure.subplots(len(tasks), len(panels), squeeze=False)
+        for task, row in zip(tasks, axes, strict=True):
+            runs = without_padding(task.runs, name)
+            for i, (ax, (title, panel)) in enumerate(zip(row, panels, strict=True)):
+                panel(runs, ax)
+                ax.set_title(f"{task.label}: {title}" if i == 0 else title)
+        legend(figure, list(axes[:, 0]))
+    return figure
+
+
+def legend(figure: Figure, axes: list[Axes]) -> None:
+    """Put one legend for several axes above them."""
+    handles: dict[str, Artist] = {}
+    for ax in axes:
+        handles |= {label: h for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside upper center",
+        ncols=min(9, len(handles)),
+    )
+
+
+def without_padding(runs: xr.Dataset, name: str, x: str = "lag") -> xr.Dataset:
+    """Drop steps that no run of this group measured: other tasks' longer results pad them."""
+    others = [dim for dim in runs[name].dims if dim != x]
+    return runs.isel({x: np.flatnonzero(runs[name].notnull().any(others).values)})
