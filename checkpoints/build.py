@@ -31,6 +31,8 @@ DELAY = "--until nmse=0.0025 --steps 6000 --set train.schedule=constant"
 FLIPFLOP = "--until mse=0.0009 --steps 4000 --set train.schedule=constant --set train.lr=2e-3"
 FLIPFLOP += " --set train.batch=128"
 JSB = "--params 20k --steps 1500 --set train.batch=32 --set train.weight_decay=0.3"
+RECALL = "--until accuracy=0.999 --steps 3000"
+COPY = "--set task.symbols=5 --set task.encoding=token"
 SETTINGS = {
     "delay/rnn": f"--set model.width=128 {DELAY}",
     "delay/gru": f"--set model.width=64 {DELAY}",
@@ -65,14 +67,24 @@ SETTINGS = {
     **{f"flipflop/{model}": FLIPFLOP for model in ("rnn", "gru", "lstm", "leaky")},
     **{f"jsb/{model}": f"{JSB} --set train.lr=5e-3" for model in ("rnn", "leaky", "gru", "lstm")},
     "jsb/irnn": f"{JSB} --set train.lr=3e-3",
+    **{f"recall/{model}": RECALL for model in ("gru", "lstm", "transformer")},
+    "recall/tcn": f"--set model.layers=3 --set model.kernel=3 {RECALL}",
+    # Holds what it has learnt at delays of up to 30 far beyond them.
+    "copy/gru-mixed": "--set model.width=64 --set model.embedding=8 --steps 12000"
+    f" --set task.delay=30 --set task.min_delay=1 {COPY}",
+    # 21 taps on two levels see 121 steps: the answers, 120 steps back, are the last it can reach.
+    "copy/tcn": "--set model.width=24 --set model.kernel=21 --set model.layers=2"
+    " --set model.embedding=8 --set train.lr=3e-3 --set train.schedule=constant --steps 6000"
+    f" --until accuracy=0.999 --set task.delay=115 {COPY}",
     "jsb/tcn": f"{JSB} --set model.layers=2 --set model.kernel=3 --set model.dropout=0.3",
 }
 
 
 def command(entry: str, seed: int, folder: str) -> str:
     """Return the shell command that trains one entry."""
-    task, model = entry.split("/")
-    path = f"{folder}/{task}/{model}-s{seed}.pt"
+    task, name = entry.split("/")
+    model = name.partition("-")[0]
+    path = f"{folder}/{task}/{name}-s{seed}.pt"
     return f"seqprobe train {model} {task} -o {path} {SETTINGS[entry]} --seed {seed}"
 
 

@@ -45,6 +45,8 @@ def test_what_is_shipped() -> None:
     shipped = [(entry["task"], entry["model"]) for entry in MANIFEST]
     expected = [(task, model) for task in ("delay", "digits") for model in CAUSAL]
     expected += [("flipflop", model) for model in ("rnn", "gru", "lstm", "leaky")]
+    expected += [("recall", model) for model in ("gru", "lstm", "tcn", "transformer")]
+    expected += [("copy", "gru"), ("copy", "tcn")]
     expected += [("jsb", model) for model in ("rnn", "irnn", "leaky", "gru", "lstm", "tcn")]
     assert sorted(shipped) == sorted(expected)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -18,7 +19,16 @@ import xarray as xr
 from seqprobe.errors import UnreadableFileError, UsageError
 from seqprobe.files import atomic
 
-__all__ = ["DIMS", "combine_runs", "read", "validate", "variable", "write"]
+__all__ = [
+    "DIMS",
+    "combine_runs",
+    "read",
+    "read_groups",
+    "validate",
+    "variable",
+    "write",
+    "write_groups",
+]
 
 DIMS = frozenset(
     """
@@ -57,14 +67,9 @@ def validate(dataset: xr.Dataset) -> None:
 def write(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write a result; a reader sees the old file or the new one, never half of it."""
     validate(dataset)
-    packed = {
-        str(name): {"zlib": True, "complevel": 4}
-        for name, values in dataset.data_vars.items()
-        if values.ndim and values.dtype.kind in "fiu"
-    }
     with atomic(path) as part, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*invalid netcdf.*")
-        dataset.to_netcdf(part, engine="h5netcdf", encoding=packed, invalid_netcdf=True)
+        dataset.to_netcdf(part, engine="h5netcdf", encoding=_packing(dataset), invalid_netcdf=True)
 
 
 def read(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -83,6 +88,38 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
             return dataset.load()
     except (OSError, ValueError, KeyError):
         raise UnreadableFileError(f"'{path}' is not a result file of seqprobe (.nc)") from None
+
+
+def write_groups(groups: Mapping[str, xr.Dataset], path: str | os.PathLike[str]) -> None:
+    """Write several results into one file, each a group; open it with `xarray.open_datatree`."""
+    for dataset in groups.values():
+        validate(dataset)
+    tree = xr.DataTree.from_dict(dict(groups))
+    encoding = {f"/{name}": _packing(dataset) for name, dataset in groups.items()}
+    with atomic(path) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*invalid netcdf.*")
+        tree.to_netcdf(part, engine="h5netcdf", encoding=encoding, invalid_netcdf=True)
+
+
+def read_groups(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
+    """Read what `write_groups` wrote; see `read` for the errors."""
+    path = Path(path)
+    if not path.is_file():
+        raise UnreadableFileError(f"'{path}' does not exist; check the name")
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            return {name: node.to_dataset().load() for name, node in tree.children.items()}
+    except (OSError, ValueError, KeyError):
+        raise UnreadableFileError(f"'{path}' is not a result file of seqprobe (.nc)") from None
+
+
+def _packing(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Return how variables are compressed."""
+    return {
+        str(name): {"zlib": True, "complevel": 4}
+        for name, values in dataset.data_vars.items()
+        if values.ndim and values.dtype.kind in "fiu"
+    }
 
 
 def combine_runs(results: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -29,7 +29,17 @@ if TYPE_CHECKING:
     from seqprobe.tasks import Batch, Task
     from seqprobe.training import Checkpoint
 
-__all__ = ["Subject", "View", "analysis_command", "number", "text", "with_interval"]
+__all__ = [
+    "AnalysisCommand",
+    "Subject",
+    "View",
+    "analysis_command",
+    "number",
+    "of_checkpoint",
+    "short_names",
+    "text",
+    "with_interval",
+]
 
 _SEQUENCES = {"last": 256, "each": 64}
 
@@ -138,10 +148,10 @@ class View:
 
 def analysis_command(
     group: click.Group, name: str, view: View, *options: Any, examples: str
-) -> Callable[[Callable[..., xr.Dataset]], click.Command]:
+) -> Callable[[Callable[..., xr.Dataset]], AnalysisCommand]:
     """Make a command of ``measure(subject, **options) -> Dataset``; its docstring is the help."""
 
-    def decorate(measure: Callable[..., xr.Dataset]) -> click.Command:
+    def decorate(measure: Callable[..., xr.Dataset]) -> AnalysisCommand:
         def run(
             checkpoints: tuple[str, ...],
             output: str | None,
@@ -175,9 +185,40 @@ def analysis_command(
         command: Callable[..., Any] = run
         for option in reversed(options):
             command = option(command)
-        return group.command(name, epilog=examples)(analysis_options(command))
+        made = click.command(name, cls=AnalysisCommand, epilog=examples)(analysis_options(command))
+        made.measure, made.view = measure, view
+        made.own = [parameter for parameter in made.params if parameter.name not in _COMMON]
+        group.add_command(made)
+        return made
 
     return decorate
+
+
+_COMMON = {"checkpoints", "output", "figures", "seed", "device", "as_json", "quiet"}
+
+
+class AnalysisCommand(click.Command):
+    """A command that remembers its measure, so that a report can run all of them.
+
+    Attributes
+    ----------
+    measure
+        What it applies to a `Subject`.
+    view
+        How it shows the result.
+    own
+        The options that `measure` takes.
+    """
+
+    measure: Callable[..., xr.Dataset]
+    view: View
+    own: list[click.Parameter]
+
+    def by_default(self, subject: Subject) -> xr.Dataset:
+        """Apply the measure with the defaults of all options."""
+        with self.make_context(self.name, ["CKPT"]) as context:
+            defaults = {str(option.name): context.params[str(option.name)] for option in self.own}
+        return self.measure(subject, **defaults)
 
 
 def _check_outputs(view: View, output: str | None, figures: tuple[str, ...]) -> None:
@@ -208,12 +249,12 @@ def _write(outcome: Outcome, view: View, output: str | None, figures: tuple[str,
 def _show(outcome: Outcome, view: View, as_json: bool, quiet: bool) -> None:
     if as_json:
         results = [
-            _of_checkpoint(checkpoint) | dict(view.as_json(result))
+            of_checkpoint(checkpoint) | dict(view.as_json(result))
             for checkpoint, result in zip(outcome.checkpoints, outcome.results, strict=True)
         ]
         echo_json({"schema": view.schema, "results": results, "skipped": outcome.skipped})
     elif outcome.results:
-        names = _short_names([_path(checkpoint) for checkpoint in outcome.checkpoints])
+        names = short_names([_path(checkpoint) for checkpoint in outcome.checkpoints])
         rows = [
             [name, *_identity(checkpoint), *(cell(result) for cell in view.columns.values())]
             for name, checkpoint, result in zip(
@@ -227,7 +268,8 @@ def _show(outcome: Outcome, view: View, as_json: bool, quiet: bool) -> None:
                 click.echo(line, err=True)
 
 
-def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+def of_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what every JSON object says of a checkpoint."""
     assert checkpoint.origin is not None  # it was read from a file
     return {
         "checkpoint": checkpoint.origin.path,
@@ -256,7 +298,7 @@ def _path(checkpoint: Checkpoint) -> str:
     return checkpoint.origin.path
 
 
-def _short_names(paths: list[str]) -> list[str]:
+def short_names(paths: list[str]) -> list[str]:
     """Return the paths without the folder that all of them share."""
     absolute = [Path(path).absolute() for path in paths]
     shared = os.path.commonpath([path.parent for path in absolute])

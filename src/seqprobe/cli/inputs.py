@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
 from seqprobe.cli.common import echo_error
 from seqprobe.errors import (
+    InterruptedRunError,
     NotApplicableError,
     SeqprobeError,
     UnreadableFileError,
@@ -34,7 +33,7 @@ class Outcome:
     """
 
     checkpoints: list[Checkpoint]
-    results: list[xr.Dataset]
+    results: list[Any]
     skipped: list[dict[str, Any]]
 
     @property
@@ -79,9 +78,7 @@ def _skip(path: Path, error: SeqprobeError) -> dict[str, Any]:
     return {"checkpoint": str(path), "code": error.exit_code, "reason": str(error)}
 
 
-def analyse_all(
-    paths: Sequence[str], analyse: Callable[[Checkpoint, int, int], xr.Dataset]
-) -> Outcome:
+def analyse_all(paths: Sequence[str], analyse: Callable[[Checkpoint, int, int], Any]) -> Outcome:
     """Apply ``analyse(checkpoint, position, total)`` to every file, going on past failures."""
     files, skipped = expand(paths)
     outcome = Outcome([], [], skipped)
@@ -89,6 +86,8 @@ def analyse_all(
         try:
             checkpoint = load_checkpoint(path)
             result = analyse(checkpoint, i, len(files))
+        except InterruptedRunError:
+            raise
         except SeqprobeError as error:
             outcome.skipped.append(_skip(path, error))
         else:

@@ -61,7 +61,8 @@ def linear_memory(
           sum of r2 less it.
         * ``canonical`` (mode): canonical correlations rho of z_t with all lagged inputs, in sample;
           ``mc_canonical``: sum of rho^2, the capacity in another way; ``canonical_null``: what it
-          would be by chance. NaN if there are too few samples.
+          would be by chance; ``directions``: how many have rho^2 above a half, the dimension of
+          what is kept. NaN if there are too few samples.
         * ``dimension``: of z.
         * ``*_ci``: 95 % percentile intervals of 1000 bootstrap replicates over held-out sequences.
 
@@ -234,6 +235,12 @@ def _spectrum(z: np.ndarray, u: np.ndarray, max_lag: int) -> dict[str, xr.Variab
     return {
         "canonical": variable(("mode",), rho, "canonical correlation with the past", "1"),
         "mode": variable(("mode",), np.arange(modes), "canonical mode", "1"),
+        "directions": variable(
+            (),
+            float((rho**2 > 0.5).sum()) if np.isfinite(total) else np.nan,
+            "directions kept",
+            "1",
+        ),
         "mc_canonical": variable((), total, "sum of squared canonical correlations", "inputs"),
         "canonical_null": variable(
             (), flat.shape[1] * wide / len(flat), "the same by chance", "inputs"

@@ -29,12 +29,17 @@ def collect(model: nn.Module, x: Tensor, part: str) -> Tensor:
     Raises
     ------
     NotApplicableError
-        If the model has no such tensor, or a state that grows with time.
+        If the model is not causal, has no such tensor, or a state that grows with time.
     """
     if not isinstance(model, SequenceModule):
         raise NotApplicableError(
             f"{type(model).__name__} has no states to look into: it does not keep the contract of"
             " seqprobe.models.SequenceModule"
+        )
+    if not model.causal:
+        raise NotApplicableError(
+            "model is bidirectional: it reads the future, so 'how far back' has no meaning; use a"
+            " causal model"
         )
     with borrowed(model), torch.no_grad():
         if part == "state":
@@ -60,8 +65,6 @@ def collect(model: nn.Module, x: Tensor, part: str) -> Tensor:
 
 def _streamed(model: SequenceModule, x: Tensor) -> Tensor:
     """Return the flat state after every step, (N, T, d)."""
-    if not model.causal:
-        raise NotApplicableError("model is bidirectional and has no state; use a causal model")
     if model.state_size(1) != model.state_size(x.shape[1]):
         raise NotApplicableError(
             "the state of this model grows with time and holds every input, so that all of them can"

@@ -7,6 +7,7 @@ from seqprobe.plots.gradient_profile import (
     cumulative_share,
     gradient_profile,
     gradient_profile_figure,
+    time_bins,
 )
 from seqprobe.plots.lag_curves import (
     canonical_spectrum,
@@ -15,6 +16,7 @@ from seqprobe.plots.lag_curves import (
     lag_curve,
     linear_memory,
     linear_memory_figure,
+    perturbation_profile,
     perturbation_profile_figure,
     substitution_profile,
     substitution_profile_figure,
@@ -23,6 +25,7 @@ from seqprobe.plots.lag_curves import (
     total_effect,
     total_effect_figure,
 )
+from seqprobe.plots.memory_report import memory_report
 from seqprobe.plots.style import save
 
 __all__ = [
@@ -42,12 +45,15 @@ __all__ = [
     "lag_curve",
     "linear_memory",
     "linear_memory_figure",
+    "memory_report",
+    "perturbation_profile",
     "perturbation_profile_figure",
     "save",
     "substitution_profile",
     "substitution_profile_figure",
     "symbol_information",
     "symbol_information_figure",
+    "time_bins",
     "total_effect",
     "total_effect_figure",
 ]

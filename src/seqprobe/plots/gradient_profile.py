@@ -14,7 +14,7 @@ from seqprobe.plots.lines import by_task, draw, log_steps, mark_training_lengths
 from seqprobe.plots.runs import Group, groups
 from seqprobe.plots.style import look, new_axes
 
-__all__ = ["cumulative_share", "gradient_profile", "gradient_profile_figure"]
+__all__ = ["cumulative_share", "gradient_profile", "gradient_profile_figure", "time_bins"]
 
 
 Quantity = Literal["G", "G_sd"]
@@ -67,6 +67,33 @@ def cumulative_share(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     mark_training_lengths(ax, profile, last)
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("cumulative share of $G^2$")
+    return ax
+
+
+def time_bins(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw G(k) of early to late output times, light to dark, one model.
+
+    Parameters
+    ----------
+    profile
+        Result of `seqprobe.memory.gradient_profile` for one model.
+    ax
+        Where to draw; a new figure if None.
+    """
+    ax = new_axes() if ax is None else ax
+    ax.set_yscale("log")
+    bins = profile["G_bin"].values
+    for i, curve in enumerate(bins):
+        first, last = (int(profile[name].values[i]) for name in ("bin_start", "bin_stop"))
+        shade = str(0.75 * (1 - (i + 1) / len(bins)))
+        label = f"t = {first}" if first == last else f"t = {first} to {last}"
+        positive = np.where(curve > 0, curve, np.nan)
+        ax.plot(profile["lag"].values, positive, color=shade, lw=1, label=label)
+    last = int(profile["lag"].max())
+    log_steps(ax, last)
+    mark_training_lengths(ax, profile, last)
+    ax.set_ylabel("$G(k)$ (output per input)")
+    ax.legend(fontsize=5)
     return ax
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "lag_curve",
     "linear_memory",
     "linear_memory_figure",
+    "perturbation_profile",
     "perturbation_profile_figure",
     "substitution_profile",
     "substitution_profile_figure",
@@ -96,6 +97,24 @@ def substitution_profile_figure(profile: xr.Dataset) -> Figure:
         ("changes of the answer", flips),
     ]
     return by_task(profile, "subst_kl", panels)
+
+
+def perturbation_profile(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw the response of one model to pushes of every size, with the rounding dotted."""
+    ax = new_axes() if ax is None else ax
+    ax.set_yscale("log")
+    sizes = np.atleast_1d(profile["epsilon"].values)
+    for i, size in enumerate(sizes):
+        shade = str(0.75 * i / len(sizes))
+        one = profile.sel(epsilon=size)
+        for name, style in (("D", "-"), ("noise_floor", ":")):
+            values = np.where(one[name].values > 0, one[name].values, np.nan)
+            label = f"{size:g} s.d." if name == "D" else None
+            ax.plot(profile["lag"].values, values, style, color=shade, lw=1, label=label)
+    log_steps(ax, int(profile["lag"].max()))
+    ax.set_ylabel("response $D(k)$ (output per input)")
+    ax.legend(fontsize=5)
+    return ax
 
 
 def perturbation_profile_figure(profile: xr.Dataset) -> Figure:

@@ -10,6 +10,7 @@ from seqprobe.cli.memory import (
     perturbation,
     profile,
     receptive_field,
+    report,
     substitution,
     total_effect,
 )
@@ -19,6 +20,6 @@ __all__ = ["EXAMPLES", "command"]
 
 _QUESTIONS = (
     *(profile, total_effect, substitution, perturbation, context, copy_curve),
-    *(linear, information, ipc, fisher, receptive_field),
+    *(linear, information, ipc, fisher, receptive_field, report),
 )
 EXAMPLES = "\n".join(module.EXAMPLES for module in _QUESTIONS)

@@ -15,7 +15,7 @@ from seqprobe.cli.analysis import Subject, View, analysis_command, text, with_in
 from seqprobe.cli.common import Steps
 from seqprobe.cli.memory.group import command
 from seqprobe.config import from_mapping
-from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.errors import InterruptedRunError, NotApplicableError, UsageError
 from seqprobe.memory.copy_curve import PROTOCOLS, CopyProtocol, DelayedRecall
 from seqprobe.models import Model, architecture
 from seqprobe.training import Progress, TrainConfig, Until, load, train
@@ -199,16 +199,23 @@ def _retrained(
         subject.update(i + progress.step / max(1, progress.steps), total)
 
     made = home / f"{path.stem}-T{delay}.pt"
-    train(
-        name,
-        there,
-        made,
-        model_config=from_mapping(architecture(name).config, checkpoint.model["config"], "model"),
-        config=from_mapping(TrainConfig, settings, "train"),
-        until=None if until is None else Until(**until),
-        seed=checkpoint.seed,
-        device=subject.device,
-        resume=True,
-        on_step=on_step,
-    )
+    try:
+        train(
+            name,
+            there,
+            made,
+            model_config=from_mapping(
+                architecture(name).config, checkpoint.model["config"], "model"
+            ),
+            config=from_mapping(TrainConfig, settings, "train"),
+            until=None if until is None else Until(**until),
+            seed=checkpoint.seed,
+            device=subject.device,
+            resume=True,
+            on_step=on_step,
+        )
+    except InterruptedRunError:
+        raise InterruptedRunError(
+            f"interrupted while training '{made}'; the same command goes on from there"
+        ) from None
     return load(made).to(subject.device)

@@ -30,6 +30,7 @@ VIEW = View(
         "from lag 1": lambda r: text(r["mc_past"], 2),
         "less chance": lambda r: text(r["mc_null_corrected"], 2),
         "canonical": lambda r: text(r["mc_canonical"], 2),
+        "directions kept": lambda r: text(r["directions"]),
         "last lag r2 > 0.5": _last,
     },
     as_json=lambda r: {
@@ -40,7 +41,7 @@ VIEW = View(
             name: r[name].values
             for name in (
                 *("r2", "r2_ci", "r2_null", "bits", "mc", "mc_ci", "mc_past", "mc_null_corrected"),
-                *("null_level", "canonical", "mc_canonical", "canonical_null"),
+                *("null_level", "canonical", "mc_canonical", "canonical_null", "directions"),
             )
         },
     },

@@ -1,0 +1,186 @@
+"""``seqprobe memory report``: every question asked of a checkpoint, on one page and in one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import xarray as xr
+
+from seqprobe import device as devices
+from seqprobe import schema
+from seqprobe.cli.analysis import AnalysisCommand, Subject, of_checkpoint, short_names
+from seqprobe.cli.common import echo_json, progress, run_options, table
+from seqprobe.cli.inputs import analyse_all
+from seqprobe.cli.memory.group import command
+from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.files import check_output
+from seqprobe.training import Checkpoint
+
+EXAMPLES = """\b
+Examples:
+  seqprobe memory report checkpoints/delay/gru-s0.pt --folder reports
+"""
+
+
+# Which question each measure answers, in the order of the page.
+QUESTIONS = {
+    "profile": "sensitivity",
+    "perturbation": "sensitivity",
+    "total-effect": "use",
+    "substitution": "use",
+    "context": "use",
+    "copy-curve": "use",
+    "linear": "availability",
+    "information": "availability",
+    "fisher": "availability",
+    "ipc": "dimension",
+    "receptive-field": "dimension",
+}
+
+
+@dataclass
+class Report:
+    """What was found of one checkpoint.
+
+    Attributes
+    ----------
+    results
+        By name of the command that makes them.
+    reasons
+        Why the others are missing.
+    files
+        What was written: figure and results.
+    """
+
+    results: dict[str, xr.Dataset]
+    reasons: dict[str, str]
+    files: dict[str, str]
+
+
+@command.command(epilog=EXAMPLES)
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...|FOLDER...")
+@click.option("--folder", default=".", help="Where the files go.  [default: here]")
+@run_options
+def report(
+    checkpoints: tuple[str, ...],
+    folder: str,
+    seed: int,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Ask every question, and put the answers on one page (PDF) and into one results file.
+
+    Writes NAME-memory.pdf and NAME-memory.nc for every checkpoint. All measures run with their
+    defaults; those that do not suit a model are named with the reason. In the file each measure is
+    a group, for 'xarray.open_datatree' or 'seqprobe.schema.read_groups'. Takes about a minute per
+    small model.
+    """
+    home = Path(folder)
+    home.mkdir(parents=True, exist_ok=True)
+    devices.tune_malloc()
+    where = devices.resolve(device)
+    measures = _measures()
+    with progress(quiet, "checkpoints") as update:
+
+        def analyse(checkpoint: Checkpoint, i: int, total: int) -> Report:
+            made, path = Report({}, {}, {}), _path(checkpoint)
+            for j, (name, measure) in enumerate(measures.items()):
+
+                def advance(done: float, of: float, j: int = j, name: str = name) -> None:
+                    share = (j + done / of) / len(measures)
+                    update(i + share, total, f"{path}: {name}")
+
+                subject = Subject(checkpoint, where, seed, advance)
+                advance(0, 1)
+                try:
+                    made.results[name] = measure.by_default(subject)
+                except (NotApplicableError, UsageError) as error:
+                    made.reasons[name] = str(error)
+            if not made.results:
+                raise NotApplicableError(next(iter(made.reasons.values())))
+            _write(checkpoint, made, measures, home)
+            return made
+
+        outcome = analyse_all(checkpoints, analyse)
+    if as_json:
+        echo_json(
+            {
+                "schema": "seqprobe.memory.report/1",
+                "results": [
+                    _as_json(checkpoint, made, measures)
+                    for checkpoint, made in zip(outcome.checkpoints, outcome.results, strict=True)
+                ],
+                "skipped": outcome.skipped,
+            }
+        )
+    elif outcome.results:
+        names = short_names([_path(checkpoint) for checkpoint in outcome.checkpoints])
+        rows = [
+            [name, *line]
+            for name, made in zip(names, outcome.results, strict=True)
+            for line in _lines(made, measures)
+        ]
+        table(["checkpoint", "question", "measure", "what was found"], rows)
+        if not quiet:
+            for made in outcome.results:
+                click.echo(f"wrote {' and '.join(made.files.values())}", err=True)
+    outcome.report()
+    return outcome.exit_code
+
+
+def _measures() -> dict[str, AnalysisCommand]:
+    """Return the commands of all measures, in the order of the page."""
+    found = {n: c for n, c in command.commands.items() if isinstance(c, AnalysisCommand)}
+    return {name: found[name] for name in sorted(found, key=list(QUESTIONS).index)}
+
+
+def _path(checkpoint: Checkpoint) -> str:
+    assert checkpoint.origin is not None  # it was read from a file
+    return checkpoint.origin.path
+
+
+def _lines(made: Report, measures: dict[str, AnalysisCommand]) -> list[tuple[str, str, str]]:
+    """Return question, name and numbers of every measure, or why it is missing."""
+    lines = []
+    for name, measure in measures.items():
+        if name in made.results:
+            cells = measure.view.columns.items()
+            found = "; ".join(f"{k} {cell(made.results[name])}" for k, cell in cells)
+        else:
+            found = f"not measured: {made.reasons[name]}"
+        lines.append((QUESTIONS[name], name, found))
+    return lines
+
+
+def _write(
+    checkpoint: Checkpoint, made: Report, measures: dict[str, AnalysisCommand], home: Path
+) -> None:
+    from seqprobe import plots
+
+    stem = "-".join(Path(_path(checkpoint)).with_suffix("").parts[-2:])
+    figure = check_output(home / f"{stem}-memory.pdf", (".pdf",))
+    data = check_output(home / f"{stem}-memory.nc", (".nc",))
+    score = checkpoint.score
+    solved = "solved" if checkpoint.solved else "not solved"
+    state = "untrained" if checkpoint.step == 0 else solved
+    title = (
+        f"Memory of {checkpoint.model['name']} on {checkpoint.task['name']}"
+        f" ({checkpoint.params} parameters, {score['metric']} {score['score']:.4f}, {state})"
+    )
+    assert checkpoint.origin is not None  # it was read from a file
+    source = ("checkpoint", f"{checkpoint.origin.path}, sha256 {checkpoint.origin.sha256}")
+    lines = [source, *((f"{q}: {name}", found) for q, name, found in _lines(made, measures))]
+    plots.save(plots.memory_report(made.results, title, lines), figure)
+    schema.write_groups(made.results, data)
+    made.files = {"figure": str(figure), "results": str(data)}
+
+
+def _as_json(
+    checkpoint: Checkpoint, made: Report, measures: dict[str, AnalysisCommand]
+) -> dict[str, Any]:
+    found = {name: dict(measures[name].view.as_json(r)) for name, r in made.results.items()}
+    return of_checkpoint(checkpoint) | made.files | {"measures": found, "missing": made.reasons}
