@@ -67,7 +67,9 @@ SETTINGS = {
     **{f"flipflop/{model}": FLIPFLOP for model in ("rnn", "gru", "lstm", "leaky")},
     **{f"jsb/{model}": f"{JSB} --set train.lr=5e-3" for model in ("rnn", "leaky", "gru", "lstm")},
     "jsb/irnn": f"{JSB} --set train.lr=3e-3",
-    **{f"recall/{model}": RECALL for model in ("gru", "lstm", "transformer")},
+    "recall/gru": RECALL,
+    "recall/lstm": RECALL,
+    "recall/transformer": f"--set model.width=40 {RECALL}",
     "recall/tcn": f"--set model.layers=3 --set model.kernel=3 {RECALL}",
     # Holds what it has learnt at delays of up to 30 far beyond them.
     "copy/gru-mixed": "--set model.width=64 --set model.embedding=8 --steps 12000"

@@ -51,7 +51,7 @@ def adjoint_jacobians(
     """Return what `seqprobe.memory.jacobian.squared_jacobians` returns, by recursion.
 
     Parameters, result and units are those of `squared_jacobians`; the model must be one for which
-    `has_adjoint` holds.
+    `has_adjoint` holds. Times may be smaller than `max_lag`; lags before the first input are 0.
 
     Notes
     -----
@@ -91,18 +91,19 @@ def _recursion(
         cells.append(_ADJOINTS[_kind(layer)](layer, x, trace))
     readout = probes @ model.head.weight  # (P, H)
     # Rows are in order of time, the latest first, so that those in use are the first ones.
-    order = sorted(range(len(times)), key=lambda j: -times[j])
+    at = np.asarray(times)
+    order = np.argsort(-at, kind="stable")
     carried = [
         [x.new_zeros(n, len(order) * n_probes, layer.width) for _ in layer.parts]
         for layer in layers
     ]
     out = np.zeros((len(factors), n, len(times), max_lag + 1))
     first = stop = 0  # of the times whose rows are under way
-    for s in range(last, times[0] - max_lag - 1, -1):
-        if stop < len(order) and times[order[stop]] == s:
+    for s in range(last, max(0, times[0] - max_lag) - 1, -1):
+        while stop < len(order) and at[order[stop]] == s:
             carried[-1][0][:, stop * n_probes : (stop + 1) * n_probes] += readout
             stop += 1
-        while times[order[first]] - s > max_lag:
+        while at[order[first]] - s > max_lag:
             first += 1
         used = slice(first * n_probes, stop * n_probes)
         into = x.new_zeros(())
@@ -113,9 +114,8 @@ def _recursion(
                 part[:, used] = value
         by_row = into.double().square() @ factors[:, s].T
         by_time = by_row.view(n, stop - first, n_probes, -1).sum(dim=2).cpu().numpy()
-        for place in range(first, stop):
-            j = order[place]
-            out[:, :, j, times[j] - s] = by_time[:, place - first].T
+        now = order[first:stop]
+        out[:, :, now, at[now] - s] = by_time.transpose(2, 0, 1)
     return out
 
 
