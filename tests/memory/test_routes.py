@@ -20,6 +20,7 @@ from seqprobe.memory import gradient_profile, receptive_field
 from seqprobe.memory.adjoint import adjoint_jacobians, has_adjoint
 from seqprobe.memory.functionals import fit_tail
 from seqprobe.memory.jacobian import orthonormal_probes, squared_jacobians
+from seqprobe.memory.whitening import inverse_root
 from seqprobe.models.access import borrowed, first_output
 
 RECURRENT = [case for case in CAUSAL if has_adjoint(case.build())]
@@ -223,3 +224,39 @@ def test_field_of_a_plain_module() -> None:
         receptive_field(tcn, length=100)
     with pytest.raises(NotApplicableError, match="bidirectional"):
         receptive_field(build_model("bi-gru", Spec("continuous", 1, "class", 2)))
+
+
+# Case 6: the normalised profile.
+
+
+def test_normalised_profile_of_a_linear_map_sums_to_one() -> None:
+    """Exact covariances, a rank-deficient output: division by the rank, to 1e-8."""
+    rng = np.random.default_rng(0)
+    a = 0.6 * np.linalg.qr(rng.standard_normal((4, 4)))[0]
+    b, c = rng.standard_normal((4, 2)), rng.standard_normal((2, 4))
+    c = np.concatenate([c, c[:1] + c[1:]])  # three outputs of rank two
+    model = systems.Linear(*map(torch.from_numpy, (a, b, c)))
+    state = sum(
+        np.linalg.matrix_power(a, k) @ b @ b.T @ np.linalg.matrix_power(a, k).T for k in range(80)
+    )
+    outputs, _, rank = inverse_root(c @ state @ c.T)
+    assert rank == 2
+    squares = squared_jacobians(model, white(1, 81, 2), [80], torch.from_numpy(outputs), 80)
+    assert squares.sum() / rank == pytest.approx(1, abs=1e-8)
+    found = gradient_profile(model, white(400, 81, 2), max_lag=60)
+    assert float(found["Gnorm2_sum"]) == pytest.approx(1, abs=0.05)
+
+
+def test_normalised_profile_does_not_change_with_the_units() -> None:
+    x = white(64, 60, 3)
+    for name in ("gru", "tcn"):
+        model = build_model(name, Spec("continuous", 3, "class", 5), {"width": 8}).double()
+        before = gradient_profile(model, x)["Gnorm2"]
+        model.head.weight.data *= 7
+        np.testing.assert_allclose(gradient_profile(model, x)["Gnorm2"], before, rtol=1e-6)
+
+
+def test_shares_of_a_filter_are_its_normalised_profile() -> None:
+    found = gradient_profile(systems.FIR([0.5, 1.0, 0.25]), white(500, 60))
+    np.testing.assert_allclose(found["Gnorm2"][:3], [0.1905, 0.7619, 0.0476], atol=0.01)
+    np.testing.assert_array_equal(found["Gnorm2"][3:], 0)

@@ -245,6 +245,18 @@ def test_text_is_scored_once_in_bits() -> None:
 
 
 @needs_data("tinyshakespeare")
+def test_test_windows_do_not_overlap() -> None:
+    task = CharText()
+    there = task.count("test")
+    assert there == 278
+    rows = {row.numpy().tobytes() for row in task.batch("test", there).inputs}
+    scored = {row.numpy().tobytes() for b in task.evaluation("test") for row in b.inputs}
+    assert rows == scored
+    with pytest.raises(UsageError, match=r"has 278 windows of 200 characters, too few for 279"):
+        task.batch("test", 279)
+
+
+@needs_data("tinyshakespeare")
 def test_memory_of_a_text_model_is_measured_at_the_embedding() -> None:
     task = make_task("chartext", {"length": 30})
     model = build_model("lstm", task.spec, {"width": 8})

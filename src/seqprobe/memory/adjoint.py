@@ -46,6 +46,7 @@ def adjoint_jacobians(
     probes: Tensor,
     max_lag: int,
     scales: Tensor | None = None,
+    root: Tensor | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return what `seqprobe.memory.jacobian.squared_jacobians` returns, by recursion.
@@ -66,7 +67,7 @@ def adjoint_jacobians(
     for start in range(0, len(x), count):
         piece = slice(start, start + count)
         with torch.no_grad():
-            squares[:, piece] = _recursion(model, x[piece], times, probes, max_lag, factors)
+            squares[:, piece] = _recursion(model, x[piece], times, probes, max_lag, factors, root)
         if on_progress is not None:
             done = min(start + count, len(x)) * len(times)
             on_progress(done, len(x) * len(times))
@@ -78,7 +79,13 @@ def _layers(model: Model) -> list[RecurrentLayer]:
 
 
 def _recursion(
-    model: Model, x: Tensor, times: Sequence[int], probes: Tensor, max_lag: int, factors: Tensor
+    model: Model,
+    x: Tensor,
+    times: Sequence[int],
+    probes: Tensor,
+    max_lag: int,
+    factors: Tensor,
+    root: Tensor | None,
 ) -> np.ndarray:
     """Run one chunk of sequences backwards; (S, N, times, lags)."""
     layers, n, n_probes = _layers(model), len(x), len(probes)
@@ -112,6 +119,8 @@ def _recursion(
             into, before = cell(s, [part[:, used] for part in parts])
             for part, value in zip(parts, before, strict=True):
                 part[:, used] = value
+        if root is not None:
+            into = into @ root
         by_row = into.double().square() @ factors[:, s].T
         by_time = by_row.view(n, stop - first, n_probes, -1).sum(dim=2).cpu().numpy()
         now = order[first:stop]

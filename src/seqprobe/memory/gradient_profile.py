@@ -17,6 +17,7 @@ from seqprobe.memory.estimates import INTERVAL
 from seqprobe.memory.jacobian import orthonormal_probes, squared_jacobians
 from seqprobe.memory.precision import compare_with_float64
 from seqprobe.memory.summary import steps, summarise, time_bins
+from seqprobe.memory.whitening import normalised, whitening
 from seqprobe.memory.window import Window, describe, is_classifier, make_window, reals
 from seqprobe.models.access import borrowed, check_causal, first_output, in_dtype
 from seqprobe.schema import variable
@@ -74,7 +75,7 @@ def gradient_profile(
     seed
         Seed of probes and bootstrap.
     on_progress
-        Called with the number of (sequence, time) pairs done and their total.
+        Called with the number of (sequence, time) pairs done and their total, of both passes.
 
     Returns
     -------
@@ -88,6 +89,10 @@ def gradient_profile(
           shows here.
         * ``G_sd`` (lag): as G, with every input in units of its standard deviation over the
           sequences; sensitivity to inputs that never vary drops out.
+        * ``Gnorm2`` (lag): ``E ||Sy^(-1/2) J Sx^(1/2)||_F^2 / rank(Sy)`` with the covariances of
+          inputs and outputs: for a linear model of white input the share of the output's variance,
+          which sums to 1; ``Gnorm2_sum`` above 1 measures nonlinearity (Poincare's inequality, for
+          Gaussian inputs). Compares between architectures, as ``share`` does.
         * ``constant_share``: share of ``G^2`` at inputs that never vary in these sequences.
         * ``share``, ``cumulative_share`` (lag): ``G^2`` over its sum, and the running sum.
         * ``peak_lag``, ``mean_lag``: in steps.
@@ -119,9 +124,9 @@ def gradient_profile(
     Notes
     -----
     Cost: replicated, one forward and one backward pass of N * n_times * n_probes rows; by
-    recursion, T matrix products of as many rows. Source of the norm and the replicated rows: the
-    Jacobian of recurrent networks as in Pascanu et al. 2013 (arXiv 1211.5063), averaged over data;
-    the lag convention is k = t - s, 0 for the current input.
+    recursion, T matrix products of as many rows; either once more for ``Gnorm2``. Source of the
+    norm and the replicated rows: the Jacobian of recurrent networks as in Pascanu et al. 2013
+    (arXiv 1211.5063), averaged over data; the lag convention is k = t - s, 0 for the current input.
 
     Examples
     --------
@@ -139,11 +144,28 @@ def gradient_profile(
         recursion = _recursion(worker, route)
         jacobians: Callable[..., np.ndarray] = adjoint_jacobians if recursion else squared_jacobians
         squares, squares_sd, constant = jacobians(
-            worker, x, window.times, probes, window.max_lag, _scales(x), on_progress
+            worker,
+            x,
+            window.times,
+            probes,
+            window.max_lag,
+            _scales(x),
+            on_progress=_half(on_progress, 0),
+        )
+        white = whitening(worker, x, window.times)
+        normed = jacobians(
+            worker,
+            x,
+            window.times,
+            probes @ white.outputs,
+            window.max_lag,
+            root=white.inputs,
+            on_progress=_half(on_progress, 1),
         )
     _check_finite(squares, x.dtype)
     precision = compare_with_float64(worker, x, window.times, probes, squares)
     result = summarise(squares, squares_sd, precision, generator(seed, "bootstrap"))
+    result = result.merge(normalised(normed, white.rank, generator(seed, "bootstrap")))
     result["constant_share"] = variable(
         (), _ratio(constant, squares), "share of G^2 at inputs that never vary", "1"
     )
@@ -155,6 +177,15 @@ def gradient_profile(
     result.attrs = _attrs(model, x, window, probes, seed)
     result.attrs["route"] = "adjoint" if recursion else "replicate"
     return result
+
+
+def _half(
+    on_progress: Callable[[int, int], None] | None, which: int
+) -> Callable[[int, int], None] | None:
+    """Return a report on the first (0) or the second (1) of two passes."""
+    if on_progress is None:
+        return None
+    return lambda done, of: on_progress(which * of + done, 2 * of)
 
 
 def _recursion(model: nn.Module, route: Route) -> bool:

@@ -37,6 +37,7 @@ def squared_jacobians(
     probes: Tensor,
     max_lag: int,
     scales: Tensor | None = None,
+    root: Tensor | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Return ``sum_v ||v^T dy_t/dx_{t-k}||^2`` for every sequence, output time and lag.
@@ -58,6 +59,8 @@ def squared_jacobians(
         Largest lag.
     scales
         Factors (S, T, D) of the inputs, such as their standard deviations: one set of squares each.
+    root
+        A matrix (D, D) that gradients are multiplied by, such as the root of a covariance.
     on_progress
         Called with the number of (sequence, time) pairs done and their total.
 
@@ -81,6 +84,8 @@ def squared_jacobians(
         rows = torch.tensor([i for i, _ in chunk for _ in range(n_probes)], device=x.device)
         at = torch.tensor([times[j] for _, j in chunk for _ in range(n_probes)], device=x.device)
         gradient = _vjp(model, x[rows], at, probes.repeat(len(chunk), 1))
+        if root is not None:
+            gradient = gradient @ root
         square = gradient.cpu().double().square()
         for factor, out in zip(factors, squares, strict=True):
             by_row = (square * factor[: square.shape[1]]).sum(dim=2)

@@ -83,10 +83,13 @@ def time_bins(profile: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax = new_axes() if ax is None else ax
     ax.set_yscale("log")
     bins = profile["G_bin"].values
+    trained = int(profile.attrs.get("train_length", 0))
     for i, curve in enumerate(bins):
         first, last = (int(profile[name].values[i]) for name in ("bin_start", "bin_stop"))
         shade = str(0.75 * (1 - (i + 1) / len(bins)))
         label = f"t = {first}" if first == last else f"t = {first} to {last}"
+        if 0 < trained <= first:
+            label += " (beyond training)"
         positive = np.where(curve > 0, curve, np.nan)
         ax.plot(profile["lag"].values, positive, color=shade, lw=1, label=label)
     last = int(profile["lag"].max())

@@ -108,13 +108,31 @@ class CharText(Task):
         index: int = 0,
         length: int | None = None,
     ) -> Batch:
-        """Draw windows anywhere in the text of a split; see `Task.batch`."""
+        """Draw windows of the text of a split; see `Task.batch`.
+
+        In training they lie anywhere; a validation or test batch has windows that do not overlap,
+        so that statistics over them are over blocks of text.
+        """
         check_request(split, size, length)
         length = self.length if length is None else length
         text = self._long_enough(split, length)
         rng = generator(seed, self.name, split, index)
-        starts = rng.integers(len(text) - length, size=256 if size is None else size)
-        return _windows(text, starts, length)
+        if split == "train":
+            starts = rng.integers(len(text) - length, size=256 if size is None else size)
+            return _windows(text, starts, length)
+        blocks = (len(text) - 1) // length
+        size = min(256, blocks) if size is None else size
+        if size > blocks:
+            raise UsageError(
+                f"the {split} text has {blocks} windows of {length} characters, too few for {size}"
+                f" (allowed: 1 to {blocks}; or a smaller length)"
+            )
+        return _windows(text, rng.choice(blocks, size, replace=False) * length, length)
+
+    def count(self, split: Split, length: int | None = None) -> int | None:
+        """Return the number of windows that do not overlap."""
+        length = self.length if length is None else length
+        return (len(self._long_enough(split, length)) - 1) // length
 
     def evaluation(self, split: Split) -> Iterator[Batch]:
         """Yield the text of a split once, in windows that follow each other."""

@@ -16,7 +16,6 @@ from seqprobe.cli.common import echo_json, progress, run_options, table
 from seqprobe.cli.inputs import analyse_all
 from seqprobe.cli.memory.group import command
 from seqprobe.errors import NotApplicableError, UsageError
-from seqprobe.files import check_output
 from seqprobe.training import Checkpoint
 
 EXAMPLES = """\b
@@ -63,10 +62,20 @@ class Report:
 @command.command(epilog=EXAMPLES)
 @click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...|FOLDER...")
 @click.option("--folder", default=".", help="Where the files go.  [default: here]")
+@click.option(
+    "--type",
+    "types",
+    type=click.Choice(["pdf", "png", "svg"]),
+    multiple=True,
+    default=("pdf",),
+    show_default=True,
+    help="Type of the page; may be repeated.",
+)
 @run_options
 def report(
     checkpoints: tuple[str, ...],
     folder: str,
+    types: tuple[str, ...],
     seed: int,
     device: str,
     as_json: bool,
@@ -102,7 +111,7 @@ def report(
                     made.reasons[name] = str(error)
             if not made.results:
                 raise NotApplicableError(next(iter(made.reasons.values())))
-            _write(checkpoint, made, measures, home)
+            _write(checkpoint, made, measures, home, types)
             return made
 
         outcome = analyse_all(checkpoints, analyse)
@@ -157,13 +166,17 @@ def _lines(made: Report, measures: dict[str, AnalysisCommand]) -> list[tuple[str
 
 
 def _write(
-    checkpoint: Checkpoint, made: Report, measures: dict[str, AnalysisCommand], home: Path
+    checkpoint: Checkpoint,
+    made: Report,
+    measures: dict[str, AnalysisCommand],
+    home: Path,
+    types: tuple[str, ...],
 ) -> None:
     from seqprobe import plots
 
     stem = "-".join(Path(_path(checkpoint)).with_suffix("").parts[-2:])
-    figure = check_output(home / f"{stem}-memory.pdf", (".pdf",))
-    data = check_output(home / f"{stem}-memory.nc", (".nc",))
+    figures = [home / f"{stem}-memory.{kind}" for kind in types]
+    data = home / f"{stem}-memory.nc"
     score = checkpoint.score
     solved = "solved" if checkpoint.solved else "not solved"
     state = "untrained" if checkpoint.step == 0 else solved
@@ -174,9 +187,11 @@ def _write(
     assert checkpoint.origin is not None  # it was read from a file
     source = ("checkpoint", f"{checkpoint.origin.path}, sha256 {checkpoint.origin.sha256}")
     lines = [source, *((f"{q}: {name}", found) for q, name, found in _lines(made, measures))]
-    plots.save(plots.memory_report(made.results, title, lines), figure)
+    drawn = plots.memory_report(made.results, title, lines)
+    for figure in figures:
+        plots.save(drawn, figure)
     schema.write_groups(made.results, data)
-    made.files = {"figure": str(figure), "results": str(data)}
+    made.files = {"figure": str(figures[0]), "results": str(data)}
 
 
 def _as_json(
