@@ -129,7 +129,23 @@ def context_use(
                 if on_progress is not None:
                     on_progress(i * len(contexts) + j + 1, len(DAMAGES) * len(contexts))
             costs[damage] = np.stack(rows, axis=1)
-    weights = resample(len(x), generator(seed, "bootstrap"))
+    result = _result(whole, costs, contexts, thresholds, generator(seed, "bootstrap"))
+    parameters = {"max_context": window.max_lag, "n_times": len(window.times)}
+    result.attrs = describe("context_use", model, x, parameters, seed)
+    result.attrs["functional"] = spec.output_kind
+    result.attrs["interval"] = INTERVAL
+    return result
+
+
+def _result(
+    whole: np.ndarray,
+    costs: dict[str, np.ndarray],
+    contexts: list[int],
+    thresholds: Sequence[float],
+    rng: np.random.Generator,
+) -> xr.Dataset:
+    """Return losses (N, times) and costs (N, n) with their intervals and effective lengths."""
+    weights = resample(len(whole), rng)
     data = estimate("loss", (), weights @ whole.mean(axis=1), "loss with the whole past", "nats")
     for name, cost in costs.items():
         replicates = weights @ cost
@@ -142,11 +158,7 @@ def context_use(
         "threshold": variable(("threshold",), np.array(thresholds), "cost delta", "nats"),
         "ci_bound": ci_coordinate(),
     }
-    parameters = {"max_context": window.max_lag, "n_times": len(window.times)}
-    attrs = describe("context_use", model, x, parameters, seed)
-    attrs["functional"] = spec.output_kind
-    attrs["interval"] = INTERVAL
-    return xr.Dataset(data, coords, attrs)
+    return xr.Dataset(data, coords)
 
 
 _WORDS = {"truncate": "cutting off", "shuffle": "shuffling", "drop": "leaving out half of"}

@@ -26,6 +26,9 @@ _SPURIOUS = 1e-4  # share of functions that pass by chance
 _MOST = 200_000  # functions
 _CHUNK = 256
 
+# A function of past inputs: pairs of lag and degree.
+Function = tuple[tuple[int, int], ...]
+
 
 def information_processing_capacity(
     model: nn.Module,
@@ -113,6 +116,20 @@ def information_processing_capacity(
     found, rank, threshold = capacities(states, _lagged(u, max_lag), functions, law, half(True))
     other = _lagged(np.roll(u, 1, axis=0), max_lag)
     null, _, _ = capacities(states, other, functions, law, half(False))
+    result = _result(functions, found, null, max_lag, max_degree)
+    result["rank"] = variable((), rank, "rank of the states", "1")
+    label = "capacity that counts as more than chance"
+    result["threshold"] = variable((), threshold, label, "1")
+    parameters = {"max_lag": max_lag, "max_degree": max_degree, "law": law, "part": part}
+    result.attrs = describe("information_processing_capacity", model, x, parameters, 0)
+    result.attrs |= {"law": law, "part": part}
+    return result
+
+
+def _result(
+    functions: list[Function], found: np.ndarray, null: np.ndarray, max_lag: int, max_degree: int
+) -> xr.Dataset:
+    """Return capacities of functions, and those by chance, summed by degree and lag."""
     degree = np.array([sum(d for _, d in f) for f in functions])
     furthest = np.array([max(k for k, _ in f) for f in functions])
     by_lag = np.zeros((max_degree, max_lag + 1))
@@ -127,22 +144,13 @@ def information_processing_capacity(
         ),
         "ipc_total": variable((), by_lag.sum(), "capacity of all degrees", functions_unit),
         "ipc_null": variable(("degree",), by_chance, "capacity by chance", functions_unit),
-        "rank": variable((), rank, "rank of the states", "1"),
-        "threshold": variable((), threshold, "capacity that counts as more than chance", "1"),
         "n_functions": variable(("degree",), counts, "functions of this degree", "1"),
     }
     coords = {
         "degree": variable(("degree",), np.arange(1, max_degree + 1), "total degree", "1"),
         "lag": steps(("lag",), np.arange(max_lag + 1), "largest lag"),
     }
-    parameters = {"max_lag": max_lag, "max_degree": max_degree, "law": law, "part": part}
-    attrs = describe("information_processing_capacity", model, x, parameters, 0)
-    attrs["law"], attrs["part"] = law, part
-    return xr.Dataset(data, coords, attrs)
-
-
-# A function of past inputs: pairs of lag and degree.
-Function = tuple[tuple[int, int], ...]
+    return xr.Dataset(data, coords)
 
 
 def _functions(max_lag: int, max_degree: int, law: Law) -> Iterator[Function]:

@@ -111,7 +111,24 @@ def perturbation_profile(
                     right = _responses(exact, x[few].cpu().double(), *arguments, None)
                 wrong = ((response[few] - right) ** 2).sum(axis=3)
                 floors[-1] = np.sqrt(wrong.mean(axis=(0, 1)))
-    weights = resample(len(x), generator(seed, "bootstrap"))
+    result = _result(squares, floors, sizes, pushes, lags, generator(seed, "bootstrap"))
+    parameters = {"max_lag": window.max_lag, "sizes": list(sizes), "n_times": len(window.times)}
+    result.attrs = describe("perturbation_profile", model, x, parameters, seed)
+    result.attrs["functional"] = "centred logits" if is_classifier(model) else "output"
+    result.attrs["interval"] = INTERVAL
+    return result
+
+
+def _result(
+    squares: list[np.ndarray],
+    floors: list[np.ndarray],
+    sizes: Sequence[float],
+    pushes: list[float],
+    lags: list[int],
+    rng: np.random.Generator,
+) -> xr.Dataset:
+    """Return squared responses (N, lag) of every size with intervals, and their noise floors."""
+    weights = resample(len(squares[0]), rng)
     profiles = np.sqrt(np.stack([weights @ square for square in squares], axis=1))
     units = "output per input"
     data = {
@@ -126,11 +143,7 @@ def perturbation_profile(
         "lag": steps(("lag",), np.array(lags), "lag"),
         "ci_bound": ci_coordinate(),
     }
-    parameters = {"max_lag": window.max_lag, "sizes": list(sizes), "n_times": len(window.times)}
-    attrs = describe("perturbation_profile", model, x, parameters, seed)
-    attrs["functional"] = "centred logits" if is_classifier(model) else "output"
-    attrs["interval"] = INTERVAL
-    return xr.Dataset(data, coords, attrs)
+    return xr.Dataset(data, coords)
 
 
 def _responses(
