@@ -14,6 +14,7 @@ from seqprobe.errors import UsageError
 from seqprobe.memory import copy_curve
 from seqprobe.memory.recall_statistics import (
     Recalled,
+    _half_delays,
     fano_bits,
     mutual_information,
     summarise,
@@ -66,7 +67,43 @@ def test_ring_buffer(symbols: int, accuracy: float, bits: float) -> None:
     assert float(result["bits_mi"][0]) == pytest.approx(bits, abs=0.1)
     assert float(result["bits_ba"][0]) == pytest.approx(bits, abs=1e-9)
     low, high = result["bits_mi_ci"][:, 0].values
-    assert low - 0.1 <= bits <= high + 0.1
+    assert low <= float(result["bits_mi"][0]) <= high
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.7])
+def test_interval_of_the_bits_covers(rate: float) -> None:
+    """Each answer is the symbol with this probability, else one of eight at random."""
+    p = rate + (1 - rate) / 8
+    q = (1 - p) / 7
+    exact = 4 * (3 + p * math.log2(p) + (7 * q * math.log2(q) if q else 0))
+    rng = np.random.default_rng(0)
+    covered, estimates = 0, []
+    for _ in range(120):
+        asked = rng.integers(0, 8, (500, 4))
+        said = np.where(rng.random((500, 4)) < rate, asked, rng.integers(0, 8, (500, 4)))
+        row = Recalled(asked, said, np.zeros((500, 4)), np.ones(500), 4)
+        result = summarise([row], np.array([1]), 8, rng)
+        low, high = result["bits_mi_ci"][:, 0].values
+        covered += low <= exact <= high
+        estimates.append(float(result["bits_mi"][0]))
+    assert np.mean(estimates) == pytest.approx(exact, abs=0.1)  # at 0 it is cut off below
+    assert covered / 120 >= 0.88
+
+
+def test_many_symbols_do_not_need_all_pairs_of_them() -> None:
+    rng = np.random.default_rng(0)
+    asked = rng.integers(0, 4000, (50, 3))
+    row = Recalled(asked, asked.copy(), np.zeros((50, 3)), np.ones(50), 3)
+    result = summarise([row], np.array([1]), 4096, rng)
+    assert float(result["bits_mi"][0]) > 3 * 4
+
+
+def test_half_delay_is_the_last_crossing() -> None:
+    delays = np.array([1, 2, 4, 8])
+    curves = np.array([[0, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1], [1, 0, 1, 0.0]])
+    np.testing.assert_allclose(
+        _half_delays(delays, curves), [2**2.5, 0, np.inf, np.inf, 2**2.5], rtol=1e-12
+    )
 
 
 def test_curve_of_a_register_falls_where_it_ends() -> None:

@@ -66,6 +66,15 @@ def test_recursion_over_a_long_sequence(name: str) -> None:
     assert gradient_profile(model, x, n_times=2).attrs["route"] == "adjoint"
 
 
+def test_output_times_further_apart_than_the_lags() -> None:
+    model = build_model("gru", Spec("continuous", 1, "regression", 1), {"width": 6}).double()
+    both = [
+        gradient_profile(model, white(3, 100), max_lag=3, n_times=2, route=route)["jac_norm2"]
+        for route in ("adjoint", "replicate")
+    ]
+    np.testing.assert_allclose(both[0], both[1], rtol=1e-9)
+
+
 def test_chunks_of_sequences_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build_model("gru", Spec("continuous", 1, "regression", 1), {"width": 6}).double()
     whole = gradient_profile(model, white(7, 20))["jac_norm2"]
@@ -219,6 +228,10 @@ def test_field_of_a_plain_module() -> None:
     assert [float(result[v]) for v in ("rf_nan", "rf_gradient")] == [3, 3]
     with pytest.raises(UsageError, match="number of inputs is not known"):
         receptive_field(systems.FIR([1.0]))
+    with pytest.raises(UsageError, match=r"length 1 shows no field \(allowed: 2 or more\)"):
+        receptive_field(systems.FIR([1.0]), input_size=1, length=1)
+    waves = build_model("s4d", Spec("continuous", 1, "regression", 1), {"width": 4, "modes": 2})
+    assert math.isnan(float(receptive_field(waves)["agree"]))
     tcn = build_model("tcn", Spec("continuous", 1, "regression", 1))
     with pytest.raises(UsageError, match=r"length 100 does not show a field of 121"):
         receptive_field(tcn, length=100)

@@ -309,13 +309,63 @@ def test_context_refuses() -> None:
     with pytest.raises(UsageError, match=r"contexts are \[0\] \(allowed: 1 to 40\)"):
         context_use(Copier(2, 4), batch, contexts=[0])
     mask = torch.ones(batch.inputs.shape, dtype=torch.bool)
-    mask[:, -1] = False
-    with pytest.raises(UsageError, match="are not scored in some sequences"):
+    mask[0, 30:] = False
+    with pytest.raises(UsageError, match="no step from 40 on is scored in every sequence"):
         context_use(Copier(2, 4), Batch(batch.inputs, batch.targets, mask))
+
+
+def test_context_is_measured_where_steps_are_scored() -> None:
+    """The first steps of recall are not scored; small contexts must not ask for them."""
+    batch = _stream(5, 4)
+    mask = (torch.arange(60) >= 5).expand(batch.inputs.shape)
+    use = context_use(
+        Copier(5, 4), Batch(batch.inputs, batch.targets, mask), contexts=[1, 2], max_context=2
+    )
+    np.testing.assert_allclose(use["cost_truncate"], math.log(4), rtol=1e-9)
+    assert (use["ecl_truncate"] == np.inf).all()
+    assert (use["ecl_truncate_ci"] == np.inf).all()
+
+
+def test_context_of_real_outputs_is_in_fractions_of_variance() -> None:
+    class Late(nn.Module):
+        spec = Spec("continuous", 1, "regression", 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            delayed: Tensor = systems.Delay(3)(x)
+            return delayed
+
+    x = 7 * white(200, 40)
+    use = context_use(Late(), Batch(x, systems.Delay(3)(x)), contexts=[1, 3, 4])
+    assert use["cost_truncate"].attrs["units"] == "fraction of target variance"
+    np.testing.assert_allclose(use["cost_truncate"], [1, 1, 0], atol=0.01)
+    # A shuffled past holds the number asked for somewhere else: the error is that of two draws.
+    np.testing.assert_allclose(use["cost_shuffle"], [2, 2, 0], atol=0.2)
+
+
+def test_a_module_of_tokens_need_not_take_embeddings() -> None:
+    class Table(Copier):
+        def embed(self, tokens: Tensor) -> Tensor:
+            return F.one_hot(tokens, self.kinds).double()
+
+    x = tokens(40, 20, 6)
+    assert float(total_effect(Table(4, 6), x, lags=[4], max_lag=8)["S_T"][0]) > 0.8
+    flips = substitution_profile(Table(4, 6), x, lags=[4])["subst_flip"]
+    assert float(flips[0]) == pytest.approx(1)
+    assert context_use(Table(4, 6), Batch(x, x)).sizes["length"] > 3
+
+
+def test_interval_where_nothing_moved_is_not_empty() -> None:
+    result = total_effect(systems.Delay(2), white(400, 12), lags=[1, 2], max_lag=6)
+    low, high = result["S_T_ci"].values
+    assert low[0] == 0
+    assert high[0] == pytest.approx(3 / 200)
+    assert result["movers"].values[0] == 0
+    assert result["movers"].values[1] > 80
+    assert (low >= 0).all()
 
 
 def test_effective_context_is_past_the_last_cost() -> None:
     from seqprobe.memory.context import _effective
 
     costs = np.array([[0.5, 0.2, 0.3, 0.01], [0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5]])
-    np.testing.assert_array_equal(_effective(costs, [1, 2, 4, 8], 0.1), [8, 1, np.nan])
+    np.testing.assert_array_equal(_effective(costs, [1, 2, 4, 8], 0.1), [8, 1, np.inf])

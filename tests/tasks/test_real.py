@@ -296,6 +296,8 @@ def test_texts_that_cannot_be_read(tmp_path: Path) -> None:
         task(str(tmp_path / "latin.txt")).batch("test", 1)
     with pytest.raises(UsageError, match="is empty"):
         task(_write(tmp_path / "empty.txt", "")).batch("test", 1)
+    with pytest.raises(UsageError, match=r"has 7 characters, too few .* \(allowed: 40 or more\)"):
+        task(_write(tmp_path / "short.txt", "abcabca")).baseline()
     with pytest.raises(UsageError, match="has a character twice"):
         make_task("chartext", {"vocabulary": "abca"})
 

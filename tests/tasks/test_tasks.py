@@ -134,6 +134,8 @@ def test_copy_with_mixed_delays() -> None:
     assert [shape[1] for shape in scored] == list(range(8, 14))
     assert {shape[0] for shape in scored} == {512 // 6}
     assert task.reach(13) == 11
+    expected = np.mean([2 * np.log(8) / length for length in range(8, 14)])
+    assert f"loss {expected:.5f} nats" in task.baseline().name
     with pytest.raises(UsageError, match=r"task.min_delay = 10 is above task.delay = 9"):
         make_task("copy", {"delay": 9, "min_delay": 10})
 

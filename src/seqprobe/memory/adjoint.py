@@ -110,8 +110,10 @@ def _recursion(
         while stop < len(order) and at[order[stop]] == s:
             carried[-1][0][:, stop * n_probes : (stop + 1) * n_probes] += readout
             stop += 1
-        while at[order[first]] - s > max_lag:
+        while first < stop and at[order[first]] - s > max_lag:
             first += 1
+        if first == stop:  # between times that lie further apart than the lags reach
+            continue
         used = slice(first * n_probes, stop * n_probes)
         into = x.new_zeros(())
         for cell, parts in zip(reversed(cells), reversed(carried), strict=True):

@@ -15,7 +15,7 @@ from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, lag_grid, resample
 from seqprobe.memory.interventions import output_at
 from seqprobe.memory.summary import steps
-from seqprobe.memory.window import describe, embedded, make_window, sequences
+from seqprobe.memory.window import describe, make_window, sequences
 from seqprobe.models.access import borrowed, check_causal
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
@@ -45,7 +45,8 @@ def context_use(
     ----------
     model
         A causal module whose ``spec`` says what its outputs are: classes or binary logits, scored
-        in nats, or reals, scored by half their squared error. It is left as it was.
+        in nats, or reals, scored by their squared error over the variance of the targets. It is
+        left as it was.
     batch
         Sequences with targets at every step.
     max_context
@@ -65,7 +66,8 @@ def context_use(
     -------
     xarray.Dataset
         ``length`` is n. For each damage to what lies further back, the paired difference of the
-        loss from that with the whole past, in nats per step:
+        loss from that with the whole past, in nats per step, or for real outputs in fractions of
+        the variance of the targets:
 
         * ``cost_truncate``: it is cut off, and the model starts n steps back from its initial
           state, which is unlike what it was trained on if n is small;
@@ -73,8 +75,8 @@ def context_use(
           al. 2018, ACL P18-1027): what remains is the use of what was said, not when;
         * ``cost_drop``: every second of it, chosen at random, is left out;
         * ``ecl_truncate``, ``ecl_shuffle``, ``ecl_drop`` (threshold): effective context length, the
-          smallest n from which on the cost stays at or below delta; NaN if it does so nowhere;
-        * ``loss``: with the whole past, nats per step;
+          smallest n from which on the cost stays at or below delta; infinite if it does so nowhere;
+        * ``loss``: with the whole past;
         * ``*_ci``: 95 % percentile intervals of 1000 bootstrap replicates over sequences, each of
           them a block of consecutive steps.
 
@@ -102,21 +104,22 @@ def context_use(
     targets = batch.targets.to(x.device)
     window = make_window(model, x.shape[1], max_context, n_times)
     contexts = _contexts(contexts, window.max_lag)
-    if batch.mask is not None and not batch.mask[:, window.times].all():
-        raise UsageError(
-            f"some of the output times {window.times} are not scored in some sequences"
-            " (allowed: sequences that are scored there; give shorter ones, or another context)"
-        )
+    times = _scored(batch, window.max_lag, n_times)
     rng = generator(seed, "damage")
     costs: dict[str, np.ndarray] = {}
+    unit = 1.0
+    if spec.output_kind == "regression":
+        unit = float(targets[:, times].double().flatten(0, 1).var(dim=0, unbiased=False).sum())
+        if not unit > 0:
+            raise UsageError("targets never vary, so that a loss has no unit; give other sequences")
     with borrowed(model), torch.no_grad():
-        check_causal(model, embedded(model, x))
+        check_causal(model, x)
 
         def losses(damaged: Callable[[int], Tensor]) -> np.ndarray:
             """Return the loss at every time, (N, times), of the inputs up to it, damaged."""
             columns = [
-                _loss(spec.output_kind, output_at(model, damaged(t)), targets[:, t])
-                for t in window.times
+                _loss(spec.output_kind, output_at(model, damaged(t)), targets[:, t]) / unit
+                for t in times
             ]
             return torch.stack(columns, dim=1).double().cpu().numpy()
 
@@ -129,8 +132,10 @@ def context_use(
                 if on_progress is not None:
                     on_progress(i * len(contexts) + j + 1, len(DAMAGES) * len(contexts))
             costs[damage] = np.stack(rows, axis=1)
-    result = _result(whole, costs, contexts, thresholds, generator(seed, "bootstrap"))
-    parameters = {"max_context": window.max_lag, "n_times": len(window.times)}
+    rng = generator(seed, "bootstrap")
+    units = "fraction of target variance" if spec.output_kind == "regression" else "nats"
+    result = _result(whole, costs, contexts, thresholds, units, rng)
+    parameters = {"max_context": window.max_lag, "n_times": len(times)}
     result.attrs = describe("context_use", model, x, parameters, seed)
     result.attrs["functional"] = spec.output_kind
     result.attrs["interval"] = INTERVAL
@@ -142,26 +147,42 @@ def _result(
     costs: dict[str, np.ndarray],
     contexts: list[int],
     thresholds: Sequence[float],
+    units: str,
     rng: np.random.Generator,
 ) -> xr.Dataset:
     """Return losses (N, times) and costs (N, n) with their intervals and effective lengths."""
     weights = resample(len(whole), rng)
-    data = estimate("loss", (), weights @ whole.mean(axis=1), "loss with the whole past", "nats")
+    data = estimate("loss", (), weights @ whole.mean(axis=1), "loss with the whole past", units)
     for name, cost in costs.items():
         replicates = weights @ cost
         label = f"cost of {_WORDS[name]} what lies further back"
-        data |= estimate(f"cost_{name}", ("length",), replicates, label, "nats")
+        data |= estimate(f"cost_{name}", ("length",), replicates, label, units)
         lengths = np.stack([_effective(replicates, contexts, d) for d in thresholds], axis=1)
         data |= estimate(f"ecl_{name}", ("threshold",), lengths, "effective context", "steps")
     coords = {
         "length": steps(("length",), np.array(contexts), "inputs left whole"),
-        "threshold": variable(("threshold",), np.array(thresholds), "cost delta", "nats"),
+        "threshold": variable(("threshold",), np.array(thresholds), "cost delta", units),
         "ci_bound": ci_coordinate(),
     }
     return xr.Dataset(data, coords)
 
 
 _WORDS = {"truncate": "cutting off", "shuffle": "shuffling", "drop": "leaving out half of"}
+
+
+def _scored(batch: Batch, first: int, n_times: int) -> list[int]:
+    """Return output times from `first` on that are scored in every sequence."""
+    scored = np.ones(batch.inputs.shape[1], dtype=bool)
+    if batch.mask is not None:
+        scored = batch.mask.all(dim=0).cpu().numpy()
+    there = first + np.flatnonzero(scored[first:])
+    if not len(there):
+        raise UsageError(
+            f"no step from {first} on is scored in every sequence (allowed: contexts that end"
+            " earlier, or other sequences)"
+        )
+    picks = np.linspace(0, len(there) - 1, min(n_times, len(there))).round().astype(int)
+    return [int(there[i]) for i in picks]
 
 
 def _contexts(contexts: Sequence[int] | None, largest: int) -> list[int]:
@@ -193,7 +214,7 @@ def _loss(kind: str, outputs: Tensor, targets: Tensor) -> Tensor:
     targets = targets.to(outputs.dtype)
     if kind == "binary":
         return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(dim=1)
-    return (outputs - targets).square().sum(dim=1) / 2
+    return (outputs - targets).square().sum(dim=1)
 
 
 def _effective(costs: np.ndarray, contexts: Sequence[int], delta: float) -> np.ndarray:
@@ -201,4 +222,4 @@ def _effective(costs: np.ndarray, contexts: Sequence[int], delta: float) -> np.n
     above = costs > delta
     # The position after the last one above; none above gives 0.
     after = np.where(above.any(axis=1), costs.shape[1] - above[:, ::-1].argmax(axis=1), 0)
-    return np.append(np.array(contexts, dtype=np.float64), np.nan)[after]
+    return np.append(np.array(contexts, dtype=np.float64), np.inf)[after]

@@ -99,8 +99,8 @@ def copy_curve(
           ``bits_fano``: from the accuracy alone. In bits per sequence, out of ``M log2 K``;
         * ``answer_lag``: how many steps back the answers lie.
 
-        ``T50``: delay at which chance-corrected accuracy falls to a half, interpolated in log T;
-        infinite if it never does, 0 if it is there at the first delay. ``area``: mean of
+        ``T50``: last delay at which chance-corrected accuracy falls to a half, interpolated in
+        log T; infinite if the last one is above, 0 if none is. ``area``: mean of
         chance-corrected accuracy over log T. ``*_ci`` (ci_bound, ...): 95 %; by 500 bootstrap
         replicates over sequences where not Wilson.
 

@@ -7,7 +7,16 @@ import xarray as xr
 
 from seqprobe.schema import variable
 
-__all__ = ["CI", "INTERVAL", "ci_coordinate", "estimate", "lag_grid", "percentile", "resample"]
+__all__ = [
+    "CI",
+    "INTERVAL",
+    "ci_coordinate",
+    "estimate",
+    "lag_grid",
+    "percentile",
+    "recentred",
+    "resample",
+]
 
 CI = (2.5, 97.5)
 _REPLICATES = 1000
@@ -28,6 +37,18 @@ def resample(n: int, rng: np.random.Generator) -> np.ndarray:
 def percentile(replicates: np.ndarray, q: float) -> np.ndarray:
     """Return a percentile that is a value of the sample, so that a lag stays a lag."""
     return np.asarray(np.percentile(replicates, q, axis=0, method="inverted_cdf"))
+
+
+def recentred(values: np.ndarray) -> np.ndarray:
+    """Return estimates with replicates (R, ...) shifted so that their mean is the estimate.
+
+    A replicate of a statistic that noise can only raise (a squared correlation, an information) has
+    that bias once more than the estimate has; what it tells is the spread.
+    """
+    if len(values) == 1:
+        return values
+    shifted = values[1:] + (values[0] - values[1:].mean(axis=0))
+    return np.concatenate([values[:1], shifted])
 
 
 def estimate(

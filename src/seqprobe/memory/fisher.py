@@ -24,6 +24,7 @@ from seqprobe.tasks import Batch
 __all__ = ["fisher_memory", "fisher_memory_curve"]
 
 _LARGEST_STATE = 512
+_WORST = 1e12  # condition number from which float64 has no digits left for the smallest noise
 
 
 def fisher_memory(w: np.ndarray, v: np.ndarray, max_lag: int) -> np.ndarray:
@@ -108,7 +109,8 @@ def fisher_memory_curve(
           sequences and times. ``fmc_total``: its sum over lags, at most the number of state reals
           for one channel whose Jacobian is a unit vector; ``*_ci``: 95 % percentile intervals of
           1000 bootstrap replicates over sequences.
-        * ``condition``: largest condition number of C_t met.
+        * ``condition``: largest condition number of C_t met. Above 1e12, where noise has grown in
+          some directions until the others are lost in rounding, the curve is NaN.
         * ``dimension``: of the state.
 
     Raises
@@ -149,6 +151,8 @@ def fisher_memory_curve(
             if on_progress is not None:
                 on_progress(t + 1, window.times[-1] + 1)
     by_trial = np.stack(curves).mean(axis=0)
+    if condition > _WORST:
+        by_trial[:] = np.nan
     weights = resample(len(x), generator(seed, "bootstrap"))
     replicates = weights @ by_trial
     ratio = "variance of signal over noise"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.polynomial import hermite_e, legendre
 from scipy.stats import chi2
@@ -79,7 +80,8 @@ def information_processing_capacity(
     NotApplicableError
         If inputs are tokens or of several channels.
     UsageError
-        If there are more than 200,000 functions, or fewer samples than ten per state.
+        If there are more than 200,000 functions, fewer samples than ten per state, or inputs that
+        are plainly not independent draws of `law` (their kurtosis, their correlation in time).
 
     Notes
     -----
@@ -97,10 +99,13 @@ def information_processing_capacity(
     z = collect(model, x, part).double().cpu().numpy()[:, window.max_lag :]
     u = x.double().cpu().numpy()[..., 0]
     states = z.reshape(-1, z.shape[2])
-    functions = list(_functions(max_lag, max_degree, law))
+    _check_law(u, law)
+    if max_degree < 1:
+        raise UsageError(f"largest degree is {max_degree} (allowed: 1 or more)")
+    functions = list(itertools.islice(_functions(max_lag, max_degree, law), _MOST + 1))
     if len(functions) > _MOST:
         raise UsageError(
-            f"{len(functions)} functions up to lag {max_lag} and degree {max_degree}"
+            f"more than {_MOST} functions up to lag {max_lag} and degree {max_degree}"
             f" (allowed: {_MOST}); take smaller ones"
         )
     if len(states) < 10 * z.shape[2]:
@@ -113,9 +118,13 @@ def information_processing_capacity(
     def half(first: bool) -> Callable[[int], None]:
         return lambda done: on_progress(done + (0 if first else n), 2 * n) if on_progress else None
 
-    found, rank, threshold = capacities(states, _lagged(u, max_lag), functions, law, half(True))
-    other = _lagged(np.roll(u, 1, axis=0), max_lag)
-    null, _, _ = capacities(states, other, functions, law, half(False))
+    rounding = _rounding(x.dtype)
+    found, rank, threshold = capacities(
+        states, _lagged(u, max_lag), functions, law, rounding, half(True)
+    )
+    # The inputs of another sequence, or of another time if there is one sequence only.
+    other = np.roll(u, 1, axis=0) if len(u) > 1 else np.roll(u, u.shape[1] // 2, axis=1)
+    null, _, _ = capacities(states, _lagged(other, max_lag), functions, law, rounding, half(False))
     result = _result(functions, found, null, max_lag, max_degree)
     result["rank"] = variable((), rank, "rank of the states", "1")
     label = "capacity that counts as more than chance"
@@ -166,6 +175,31 @@ def _functions(max_lag: int, max_degree: int, law: Law) -> Iterator[Function]:
                 yield from (tuple(zip(lags, ds, strict=True)) for ds in degrees)
 
 
+def _rounding(dtype: torch.dtype) -> float:
+    """Return the relative size of directions that are rounding of so many digits."""
+    return max(1e-10, 30 * torch.finfo(dtype).eps)
+
+
+def _check_law(u: np.ndarray, law: Law) -> None:
+    """Refuse inputs whose fourth moment is not that of the law, or that depend on the last one."""
+    standard = (u - u.mean()) / u.std()
+    kurtosis = float((standard**4).mean())
+    expected = {"uniform": 1.8, "normal": 3.0, "binary": 1.0}[law]
+    # Its standard error is at most that of the normal law.
+    if abs(kurtosis - expected) > 5 * math.sqrt(24 / u.size) + 0.02:
+        raise UsageError(
+            f"inputs have a kurtosis of {kurtosis:.2f}, which is not that of the law '{law}'"
+            f" ({expected}); draw them from it, or name another (uniform, normal, binary)"
+        )
+    if u.shape[1] > 1:
+        echo = float((standard[:, 1:] * standard[:, :-1]).mean())
+        if abs(echo) > 5 / math.sqrt(u.size) + 0.02:
+            raise UsageError(
+                f"neighbouring inputs are correlated ({echo:.2f}); capacities are for inputs drawn"
+                " independently"
+            )
+
+
 def _lagged(u: np.ndarray, max_lag: int) -> np.ndarray:
     """Return u_{t-k} for t >= K of all sequences, (n, K + 1)."""
     length = u.shape[1]
@@ -178,6 +212,7 @@ def capacities(
     lagged: np.ndarray,
     functions: list[Function],
     law: Law,
+    precision: float = 1e-10,
     on_progress: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, int, float]:
     """Return the capacity of every function, 0 below the threshold; the rank; the threshold.
@@ -192,12 +227,14 @@ def capacities(
         Pairs of lag and degree.
     law
         Of the inputs.
+    precision
+        Directions smaller than this, relative to the largest, are rounding.
     on_progress
         Called with the number of functions done.
     """
     centred = states - states.mean(axis=0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    basis = left[:, sizes > 1e-10 * sizes[0]]
+    basis = left[:, sizes > precision * sizes[0]]
     rank, n = basis.shape[1], len(basis)
     threshold = float(chi2.ppf(1 - _SPURIOUS, rank) / n)
     polynomials = _polynomials(lagged, max(d for f in functions for _, d in f), law)

@@ -9,18 +9,28 @@ import xarray as xr
 from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError, UsageError
-from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, resample
+from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, recentred, resample
 from seqprobe.memory.states import collect
 from seqprobe.memory.summary import steps
-from seqprobe.memory.window import describe, make_window, sequences
+from seqprobe.memory.window import describe, sequences
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
 
-__all__ = ["canonical_spectrum", "linear_memory", "memory_curve"]
+__all__ = [
+    "canonical_spectrum",
+    "channels",
+    "check_samples",
+    "decoded_lag",
+    "lagged_inputs",
+    "linear_memory",
+    "memory_curve",
+]
 
 _RIDGE = 1e-6  # times the number of samples
 _LARGEST_SPECTRUM = 1024  # lagged inputs
+_SAMPLES = 10  # per dimension of the tensor
+_RARE = 1e-3  # of the variance of all inputs
 
 
 def linear_memory(
@@ -54,24 +64,27 @@ def linear_memory(
         * ``r2`` (lag): squared correlation of x_{t-k} with its best linear reading from z_t, on
           sequences that were not used to fit it; mean over input channels, made uncorrelated.
         * ``r2_null`` (lag): the same for the inputs of another sequence, which z_t cannot know.
-        * ``bits`` (lag): ``-1/2 log2(1 - r2)`` summed over channels: mutual information, if inputs
-          and reading were jointly Gaussian.
+        * ``bits`` (lag): ``-1/2 log2(1 - r2)``: mutual information, if input and reading were
+          jointly Gaussian; NaN for several channels.
         * ``mc``: Jaeger's memory capacity, r2 summed over lags from 0 and channels, in inputs;
           ``mc_past``: from lag 1. ``null_level``: mean of ``r2_null``; ``mc_null_corrected``: the
           sum of r2 less it.
         * ``canonical`` (mode): canonical correlations rho of z_t with all lagged inputs, in sample;
           ``mc_canonical``: sum of rho^2, the capacity in another way; ``canonical_null``: what it
-          would be by chance; ``directions``: how many have rho^2 above a half, the dimension of
-          what is kept. NaN if there are too few samples.
-        * ``dimension``: of z.
-        * ``*_ci``: 95 % percentile intervals of 1000 bootstrap replicates over held-out sequences.
+          would be by chance; ``directions``: how many have rho^2 above a half and above the largest
+          that unrelated inputs have, the dimension of what is kept. NaN if there are too few
+          samples.
+        * ``dimension``: of z; ``channels``: of the inputs.
+        * ``*_ci``: 95 % intervals of 1000 bootstrap replicates over held-out sequences, shifted to
+          have the estimate as their mean, because resampling raises an r2 by itself.
 
     Raises
     ------
     NotApplicableError
         If the model has no such tensor.
     UsageError
-        If there are fewer than 4 sequences, or lags do not fit.
+        If there are fewer than 4 sequences, or ten samples per dimension to fit, or lags do not
+        fit.
 
     Notes
     -----
@@ -81,54 +94,85 @@ def linear_memory(
     and O(n d^2 + d^3) for n samples.
     """
     x = sequences(model, batch)
-    if len(x) < 4:
-        raise UsageError(f"{len(x)} sequences are too few to fit and to test (allowed: 4 or more)")
-    window = make_window(model, x.shape[1], max_lag, 1)
+    max_lag = decoded_lag(x.shape[1], max_lag)
     z = collect(model, x, part).double().cpu().numpy()
+    check_samples(z, max_lag)
     u = channels(x)
-    lags = np.arange(window.max_lag + 1)
-    curve = memory_curve(z, u, window.max_lag, generator(seed, "bootstrap"))
-    mean = "squared correlation with the input, held out"
-    data = {
-        **estimate("r2", ("lag",), curve.r2.mean(axis=2), mean, "1"),
-        "r2_null": variable(("lag",), curve.null.mean(axis=1), "r2 of unrelated inputs", "1"),
-        **estimate(
-            "bits",
-            ("lag",),
-            -0.5 * np.log2(1 - np.minimum(curve.r2, 1 - 1e-12)).sum(axis=2),
-            "Gaussian information on the input",
-            "bits",
-        ),
-        **estimate("mc", (), curve.r2.sum(axis=(1, 2)), "memory capacity from lag 0", "inputs"),
-        **estimate(
-            "mc_past", (), curve.r2[:, 1:].sum(axis=(1, 2)), "memory capacity from lag 1", "inputs"
-        ),
-        **estimate(
-            "mc_null_corrected",
-            (),
+    curve = memory_curve(z, u, max_lag, generator(seed, "bootstrap"))
+    r2 = np.concatenate([curve.r2[:1], np.clip(recentred(curve.r2)[1:], 0, 1)])
+    sums = {
+        "mc": (curve.r2.sum(axis=(1, 2)), "memory capacity from lag 0"),
+        "mc_past": (curve.r2[:, 1:].sum(axis=(1, 2)), "memory capacity from lag 1"),
+        "mc_null_corrected": (
             (curve.r2 - curve.null.mean()).sum(axis=(1, 2)),
             "memory capacity less the null level",
-            "inputs",
         ),
-        "null_level": variable((), curve.null.mean(), "mean r2 of unrelated inputs", "1"),
-        **_spectrum(z, u, window.max_lag),
-        "dimension": variable((), z.shape[2], "dimension of the tensor", "1"),
     }
+    label = "squared correlation with the input, held out"
+    data = {
+        **estimate("r2", ("lag",), r2.mean(axis=2), label, "1"),
+        "r2_null": variable(("lag",), curve.null.mean(axis=1), "r2 of unrelated inputs", "1"),
+        **estimate("bits", ("lag",), _gaussian(r2), "Gaussian information on the input", "bits"),
+        "null_level": variable((), curve.null.mean(), "mean r2 of unrelated inputs", "1"),
+        **_spectrum(z, u, max_lag),
+        "dimension": variable((), z.shape[2], "dimension of the tensor", "1"),
+        "channels": variable((), u.shape[2], "uncorrelated input channels", "1"),
+    }
+    for name, (values, long_name) in sums.items():
+        data |= estimate(name, (), recentred(values), long_name, "inputs")
     coords = {
-        "lag": steps(("lag",), lags, "lag"),
+        "lag": steps(("lag",), np.arange(max_lag + 1), "lag"),
         "ci_bound": ci_coordinate(),
     }
-    parameters = {"max_lag": window.max_lag, "part": part}
-    attrs = describe("linear_memory", model, x, parameters, seed)
+    attrs = describe("linear_memory", model, x, {"max_lag": max_lag, "part": part}, seed)
     attrs["part"] = part
     attrs["interval"] = INTERVAL.replace("sequences", "held-out sequences")
     return xr.Dataset(data, coords, attrs)
+
+
+def _gaussian(r2: np.ndarray) -> np.ndarray:
+    """Return ``-1/2 log2(1 - r2)`` of one channel (R, lag, 1), NaN for several."""
+    if r2.shape[2] > 1:
+        return np.full(r2.shape[:2], np.nan)
+    bits: np.ndarray = -0.5 * np.log2(1 - np.minimum(r2[..., 0], 1 - 1e-12))
+    return bits
+
+
+def decoded_lag(length: int, max_lag: int | None) -> int:
+    """Return the largest lag to decode: two thirds of T if None; every step is read, not the last.
+
+    Raises
+    ------
+    UsageError
+        If it does not fit.
+    """
+    if max_lag is None:
+        max_lag = 2 * length // 3
+    if not 0 <= max_lag < length:
+        raise UsageError(
+            f"lag {max_lag} does not fit sequences of {length} steps (allowed: 0 to {length - 1})"
+        )
+    return max_lag
+
+
+def check_samples(z: np.ndarray, max_lag: int) -> None:
+    """Refuse to fit a reader of (N, T, d) on half of so few samples that it would fit noise."""
+    if len(z) < 4:
+        raise UsageError(f"{len(z)} sequences are too few to fit and to test (allowed: 4 or more)")
+    samples = len(z) // 2 * (z.shape[1] - max_lag)
+    if samples < _SAMPLES * z.shape[2]:
+        raise UsageError(
+            f"{samples} samples to fit a reader of {z.shape[2]} numbers (allowed: {_SAMPLES} per"
+            " number or more); give more sequences, or a smaller largest lag"
+        )
 
 
 def channels(x: Tensor) -> np.ndarray:
     """Return inputs as uncorrelated channels of unit variance (N, T, c), tokens as indicators.
 
     Capacities of correlated channels (one-hot, music) would count what they share more than once.
+    Directions with less than a thousandth of the variance (keys struck once, rare symbols) are left
+    out: they would count as much as all others and are known from a few events.
     """
     if x.is_floating_point():
         u = x.double().cpu().numpy()
@@ -136,9 +180,9 @@ def channels(x: Tensor) -> np.ndarray:
         u = np.eye(int(x.max()) + 1)[x.cpu().numpy()]
     flat = u.reshape(-1, u.shape[2])
     sizes, axes = np.linalg.eigh(np.atleast_2d(np.cov(flat.T)))
-    there = sizes > 1e-10 * max(sizes.max(), 1e-300)
     if not sizes.max() > 0:
         raise NotApplicableError("inputs never vary, so that there is nothing to remember")
+    there = sizes > _RARE * sizes.sum()
     white: np.ndarray = (u - flat.mean(axis=0)) @ (axes[:, there] / np.sqrt(sizes[there]))
     return white
 
@@ -209,13 +253,16 @@ def _squared_correlation(p: np.ndarray, x: np.ndarray, weights: np.ndarray) -> n
     return result
 
 
-def canonical_spectrum(z: np.ndarray, lagged: np.ndarray) -> np.ndarray:
-    """Return the canonical correlations of (n, d) with (n, L) samples, descending."""
+def canonical_spectrum(z: np.ndarray, lagged: np.ndarray, precision: float = 1e-10) -> np.ndarray:
+    """Return the canonical correlations of (n, d) with (n, L) samples, descending.
+
+    Directions smaller than `precision` times the largest are rounding and left out.
+    """
     bases = []
     for values in (z, lagged):
         centred = values - values.mean(axis=0)
         left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-        bases.append(left[:, sizes > 1e-10 * sizes[0]])
+        bases.append(left[:, sizes > precision * sizes[0]])
     found: np.ndarray = np.linalg.svd(bases[0].T @ bases[1], compute_uv=False)
     capped: np.ndarray = np.minimum(found, 1.0)
     return capped
@@ -225,22 +272,20 @@ def _spectrum(z: np.ndarray, u: np.ndarray, max_lag: int) -> dict[str, xr.Variab
     flat = z[:, max_lag:].reshape(-1, z.shape[2])
     wide = (max_lag + 1) * u.shape[2]
     modes = min(flat.shape[1], wide)
-    rho = np.full(modes, np.nan)
+    rho, directions = np.full(modes, np.nan), np.nan
     if wide <= _LARGEST_SPECTRUM and len(flat) >= 2 * (flat.shape[1] + wide):
-        lagged = lagged_inputs(u, max_lag).reshape(len(flat), -1)
-        found = canonical_spectrum(flat, lagged)
+        found, null = (
+            canonical_spectrum(flat, lagged_inputs(inputs, max_lag).reshape(len(flat), -1))
+            for inputs in (u, np.roll(u, 1, axis=0))
+        )
         rho[:] = 0.0
         rho[: len(found)] = found
+        directions = float((found**2 > max(0.5, null[0] ** 2)).sum())
     total = float((rho**2).sum())
     return {
         "canonical": variable(("mode",), rho, "canonical correlation with the past", "1"),
         "mode": variable(("mode",), np.arange(modes), "canonical mode", "1"),
-        "directions": variable(
-            (),
-            float((rho**2 > 0.5).sum()) if np.isfinite(total) else np.nan,
-            "directions kept",
-            "1",
-        ),
+        "directions": variable((), directions, "directions kept", "1"),
         "mc_canonical": variable((), total, "sum of squared canonical correlations", "inputs"),
         "canonical_null": variable(
             (), flat.shape[1] * wide / len(flat), "the same by chance", "inputs"

@@ -140,6 +140,8 @@ def _one_delay(row: Recalled, alphabet: int, rng: np.random.Generator) -> dict[s
     whole = float(row.right.all(axis=1).mean())
     entropy = weights @ row.bits.sum(axis=1) / n
     information = _information(row, weights)
+    # A resampled table has the bias of a table once more: its replicates show the spread only.
+    information[1:] += information[0] - information[1:].mean()
     capacity = m * math.log2(alphabet)
     replicated = {
         "accuracy_all_positions": weights @ row.all_positions / n,
@@ -158,29 +160,33 @@ def _one_delay(row: Recalled, alphabet: int, rng: np.random.Generator) -> dict[s
 
 def _information(row: Recalled, weights: np.ndarray) -> np.ndarray:
     """Return the bits in the confusion of all answers, summed, one per row of weights."""
-    classes = int(max(row.asked.max(), row.said.max())) + 1
-    cells = row.asked * classes + row.said
     total = np.zeros(len(weights))
-    for column in cells.T:
-        counts = weights @ np.eye(classes * classes)[column]
-        total += mutual_information(counts.reshape(-1, classes, classes))
+    for asked, said in zip(row.asked.T, row.said.T, strict=True):
+        # Only the classes that occur: an alphabet may be large.
+        kinds, column = np.unique(asked, return_inverse=True)
+        answers, answered = np.unique(said, return_inverse=True)
+        shape = (len(kinds), len(answers))
+        cells, place = np.unique(column * shape[1] + answered, return_inverse=True)
+        counts = np.zeros((len(weights), shape[0] * shape[1]))
+        counts[:, cells] = weights @ np.eye(len(cells))[place]
+        total += mutual_information(counts.reshape(-1, *shape))
     return total
 
 
 def _half_delays(delays: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    """Return the first delay at which each curve (R, T) falls to a half, by interpolation."""
+    """Return the last delay at which each curve (R, T) falls to a half, by interpolation."""
     logs = np.log(delays)
-    halves = np.full(len(curves), np.inf)
+    halves = np.zeros(len(curves))
     for i, curve in enumerate(curves):
-        below = np.flatnonzero(curve < 0.5)
-        if not len(below):
+        above = np.flatnonzero(curve >= 0.5)
+        if not len(above):
             continue
-        j = int(below[0])
-        if j == 0:
-            halves[i] = 0.0
+        j = int(above[-1])
+        if j == len(curve) - 1:
+            halves[i] = np.inf
             continue
-        share = (curve[j - 1] - 0.5) / (curve[j - 1] - curve[j])
-        halves[i] = math.exp(logs[j - 1] + share * (logs[j] - logs[j - 1]))
+        share = (curve[j] - 0.5) / (curve[j] - curve[j + 1])
+        halves[i] = math.exp(logs[j] + share * (logs[j + 1] - logs[j]))
     return halves
 
 

@@ -13,6 +13,7 @@ from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.memory.summary import steps
 from seqprobe.memory.window import describe
 from seqprobe.models.access import borrowed, check_causal, first_output, in_dtype
+from seqprobe.schema import variable
 from seqprobe.seeding import generator
 
 __all__ = ["receptive_field"]
@@ -53,7 +54,7 @@ def receptive_field(
         * ``rf_nan``: how many outputs a NaN at one input makes NaN. Needs no threshold; NaN where
           it also reaches earlier outputs, as in attention, where 0 times NaN is NaN under the mask.
         * ``rf_gradient``: one more than the last lag with a gradient that is not exactly 0.
-        * ``agree``: 1 if all that are known are equal.
+        * ``agree``: 1 if all that are known are equal, else 0; NaN if fewer than two are known.
 
     Raises
     ------
@@ -64,14 +65,16 @@ def receptive_field(
 
     Notes
     -----
-    The gradient is searched for exact zeros; it can end before the formula only where weights are
-    zero or units silent. A push of the input is not used: its effect drowns in rounding after some
-    hundred steps. Models evaluated by FFT spread rounding everywhere and are not measured. Cost:
-    one forward pass and one backward pass.
+    The gradient is searched for exact zeros; it can end before the formula where weights are zero,
+    units silent, or the network forgets so fast that float64 underflows. A push of the input is not
+    used: its effect drowns in rounding after some hundred steps. Models evaluated by FFT spread
+    rounding everywhere and are not measured. Cost: one forward pass and one backward pass.
     """
     analytic = getattr(model, "receptive_field", None)
     if length is None:
         length = _DEFAULT_LENGTH if analytic is None else 2 * analytic + 1
+    if length < 2:
+        raise UsageError(f"length {length} shows no field (allowed: 2 or more)")
     if analytic is not None and length <= analytic:
         raise UsageError(
             f"length {length} does not show a field of {analytic} (allowed: above {analytic})"
@@ -96,7 +99,9 @@ def receptive_field(
     known = {value for value in found.values() if not math.isnan(value)}
     data = {name: steps((), value, words[name]) for name, value in found.items()}
     result = xr.Dataset(data, attrs=describe("receptive_field", model, x, {}, seed))
-    result["agree"] = ((), int(len(known) == 1), {"long_name": "all agree", "units": "1"})
+    count = sum(not math.isnan(value) for value in found.values())
+    agree = float(len(known) == 1) if count > 1 else math.nan
+    result["agree"] = variable((), agree, "all agree", "1")
     return result
 
 

@@ -14,7 +14,7 @@ from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, resampl
 from seqprobe.memory.interventions import changes_by_lag, divergence
 from seqprobe.memory.summary import steps
 from seqprobe.memory.total_effect import check_lags
-from seqprobe.memory.window import describe, embedded, is_classifier, make_window, sequences
+from seqprobe.memory.window import describe, is_classifier, make_window, sequences
 from seqprobe.models.access import borrowed, check_causal
 from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
@@ -83,7 +83,7 @@ def substitution_profile(
     lags = check_lags(lags, window.max_lag)
     draw = _substitutes(x, generator(seed, "substitutes"))
     with borrowed(model):
-        check_causal(model, embedded(model, x))
+        check_causal(model, x)
         found = changes_by_lag(
             model, x, window.times, lags, lambda _, s: draw(x[:, s]), _compare, on_progress
         )

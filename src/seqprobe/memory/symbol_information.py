@@ -11,12 +11,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.errors import NotApplicableError
 from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, resample
+from seqprobe.memory.linear_memory import check_samples, decoded_lag
 from seqprobe.memory.states import collect
 from seqprobe.memory.summary import steps
 from seqprobe.memory.total_effect import check_lags
-from seqprobe.memory.window import describe, make_window, sequences
+from seqprobe.memory.window import describe, sequences
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
@@ -51,7 +52,7 @@ def symbol_information(
     part
         See `seqprobe.memory.linear_memory`.
     max_lag, lags
-        See `seqprobe.memory.total_effect`.
+        See `seqprobe.memory.total_effect`; None for `max_lag` is two thirds of T for every task.
     seed
         Of the samples and the bootstrap.
     on_progress
@@ -69,7 +70,7 @@ def symbol_information(
     NotApplicableError
         If inputs are not symbols: more than 32 values.
     UsageError
-        If lags do not fit.
+        If lags do not fit, or there are too few samples to fit a probe.
 
     Notes
     -----
@@ -78,11 +79,11 @@ def symbol_information(
     """
     x = sequences(model, batch)
     symbols = _symbols(x)
-    if len(x) < 4:
-        raise UsageError(f"{len(x)} sequences are too few to fit and to test (allowed: 4 or more)")
-    window = make_window(model, x.shape[1], max_lag, 1)
-    lags = check_lags(lags, window.max_lag)
-    z = collect(model, x, part).double().cpu().numpy()[:, window.max_lag :]
+    max_lag = decoded_lag(x.shape[1], max_lag)
+    lags = check_lags(lags, max_lag)
+    z = collect(model, x, part).double().cpu().numpy()
+    check_samples(z, max_lag)
+    z = z[:, max_lag:]
     half = len(z) // 2
     kinds = int(symbols.max()) + 1
     rng = generator(seed, "probe")
@@ -93,7 +94,7 @@ def symbol_information(
     weights = resample(len(z) - half, generator(seed, "bootstrap"))
     bits, entropies = [], []
     for i, lag in enumerate(lags):
-        there = symbols[:, window.max_lag - lag : symbols.shape[1] - lag]
+        there = symbols[:, max_lag - lag : symbols.shape[1] - lag]
         asked = there[half:]
         met = there[:half].reshape(-1)[rows]
         log_p = _probe((flat[rows] - mean) / sd, met, (z[half:] - mean) / sd, kinds)
@@ -112,9 +113,7 @@ def symbol_information(
         "entropy": variable(("lag",), np.array(entropies), "entropy of the symbol", "bits"),
     }
     coords = {"lag": steps(("lag",), np.array(lags), "lag"), "ci_bound": ci_coordinate()}
-    attrs = describe(
-        "symbol_information", model, x, {"max_lag": window.max_lag, "part": part}, seed
-    )
+    attrs = describe("symbol_information", model, x, {"max_lag": max_lag, "part": part}, seed)
     attrs["part"] = part
     attrs["interval"] = INTERVAL.replace("sequences", "held-out sequences")
     return xr.Dataset(data, coords, attrs)

@@ -18,7 +18,7 @@ from seqprobe.memory.interventions import (
     output_functional,
 )
 from seqprobe.memory.summary import steps
-from seqprobe.memory.window import describe, embedded, make_window, sequences
+from seqprobe.memory.window import describe, make_window, sequences
 from seqprobe.models.access import borrowed, check_causal
 from seqprobe.schema import variable
 from seqprobe.tasks import Batch
@@ -66,7 +66,11 @@ def total_effect(
     -------
     xarray.Dataset
         * ``S_T`` (lag): dimensionless. ``S_T_se``: its standard error over pairs, by the delta
-          method; ``S_T_ci`` (ci_bound, lag): 1.96 of them to either side.
+          method; ``S_T_ci`` (ci_bound, lag): 1.96 of them to either side, not below 0. Where no
+          output moved at all the upper end is 3 / n (the rule of three, if one pair moved as far as
+          a wholly new sequence does).
+        * ``movers`` (lag): effective number of pairs that carry the effect, ``(sum a)^2 / sum
+          a^2`` of their movements a; where it is below about 10 the interval is too short.
         * ``change`` (trial, time, lag), ``spread`` (trial, time): numerators and denominators.
         * ``S_T_sum``: over all lags up to `max_lag`, if every one was measured, else NaN.
 
@@ -106,7 +110,7 @@ def total_effect(
     x, others = x[:pairs], x[pairs : 2 * pairs]
     functional = output_functional(model)
     with borrowed(model):
-        check_causal(model, embedded(model, x))
+        check_causal(model, x)
         change = changes_by_lag(
             model,
             x,
@@ -126,9 +130,12 @@ def total_effect(
         "S_T_se": variable(("lag",), se, "standard error of the total-effect index", "1"),
         "S_T_ci": variable(
             ("ci_bound", "lag"),
-            np.stack([index - _Z * se, index + _Z * se]),
+            _interval(change.mean(axis=1), index, se),
             "95 % interval of: total-effect index",
             "1",
+        ),
+        "movers": variable(
+            ("lag",), _effective(change.mean(axis=1)), "pairs that carry the effect", "pairs"
         ),
         "change": variable(("trial", "time", "lag"), change, "movement of the output", units),
         "spread": variable(("trial", "time"), spread, "movement if all is replaced", units),
@@ -147,6 +154,22 @@ def total_effect(
     attrs["redraw"] = "marginal: the input of another sequence at the same position"
     attrs["interval"] = f"{CI[0]} to {CI[1]} %, normal, standard error over pairs of sequences"
     return xr.Dataset(data, coords, attrs)
+
+
+def _interval(change: np.ndarray, index: np.ndarray, se: np.ndarray) -> np.ndarray:
+    """Return the 95 % interval (2, lag) from movements (n, lag) of pairs."""
+    still = (change == 0).all(axis=0)
+    high = np.where(still, 3 / len(change), index + _Z * se)
+    return np.stack([np.maximum(index - _Z * se, 0.0), high])
+
+
+def _effective(change: np.ndarray) -> np.ndarray:
+    """Return how many of the pairs (n, lag) carry the sum."""
+    square = (change**2).sum(axis=0)
+    number: np.ndarray = np.divide(
+        change.sum(axis=0) ** 2, square, out=np.zeros_like(square), where=square > 0
+    )
+    return number
 
 
 def check_lags(lags: Sequence[int] | None, max_lag: int) -> list[int]:

@@ -201,6 +201,11 @@ def _splits(key: tuple[str, str]) -> dict[str, np.ndarray]:
         )
     codes = np.array([index[character] for character in text], dtype=np.int64)
     held = int(_HELD_OUT * len(codes))
+    if held < 2:
+        raise UsageError(
+            f"text '{path or _TEXT}' has {len(codes)} characters, too few to hold some of them out"
+            f" (allowed: {math.ceil(2 / _HELD_OUT)} or more)"
+        )
     train, valid, test = np.split(codes, [len(codes) - 2 * held, len(codes) - held])
     return {"train": train, "valid": valid, "test": test}
 

@@ -103,9 +103,14 @@ class Copy(GeneratedTask):
         return values[:, -self.config.symbols :]
 
     def memoryless_loss(self) -> float:
-        """Return the loss of a model that knows the layout and no symbol, nats per step."""
-        loss: float = self.config.symbols * math.log(_ALPHABET) / self.length
-        return loss
+        """Return the loss of a model that knows the layout and no symbol, nats per step.
+
+        The mean over all delays, if there are several.
+        """
+        symbols = self.config.symbols
+        first = self.config.delay if self.config.min_delay is None else self.config.min_delay
+        lengths = np.arange(first, self.config.delay + 1) + 2 * symbols
+        return float((symbols * math.log(_ALPHABET) / lengths).mean())
 
     def baseline(self) -> Baseline:
         """Return the accuracy of guessing, with the loss that goes with it."""

@@ -64,7 +64,7 @@ def information(
         batch,
         part=part,
         max_lag=subject.max_lag(length) if max_lag is None else max_lag,
-        lags=lags or subject.lags(batch, max_lag),
+        lags=lags or subject.lags(batch, max_lag, decoded=True),
         seed=subject.seed,
         on_progress=subject.update,
     )

@@ -22,6 +22,10 @@ def _field(result: xr.Dataset, name: str) -> str:
     return "-" if math.isnan(value) else "unbounded" if math.isinf(value) else f"{value:.0f}"
 
 
+def _agree(result: xr.Dataset) -> str:
+    return {0.0: "no", 1.0: "yes"}.get(float(result["agree"]), "-")
+
+
 def _json(value: float) -> object:
     return "unbounded" if math.isinf(value) else number(value)
 
@@ -32,11 +36,11 @@ VIEW = View(
         "by formula": lambda r: _field(r, "rf_analytic"),
         "by a NaN": lambda r: _field(r, "rf_nan"),
         "by the gradient": lambda r: _field(r, "rf_gradient"),
-        "agree": lambda r: "yes" if int(r["agree"]) else "no",
+        "agree": _agree,
     },
     as_json=lambda r: {
         **{name: _json(float(r[name])) for name in ("rf_analytic", "rf_nan", "rf_gradient")},
-        "agree": bool(int(r["agree"])),
+        "agree": None if math.isnan(float(r["agree"])) else bool(r["agree"]),
     },
     figure=None,
     remarks=lambda results: [
