@@ -10,6 +10,7 @@ import pytest
 from cli.conftest import Seqprobe
 from seqprobe.cli.app import COMMANDS
 from seqprobe.cli.app import EXAMPLES as TOP
+from seqprobe.cli.memory import command as memory
 from seqprobe.models import MODELS
 from seqprobe.tasks import TASKS
 
@@ -94,16 +95,29 @@ def _examples() -> list[str]:
     return [line for line in lines if line.startswith("seqprobe ")]
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, "memory profile"])
+@pytest.mark.parametrize(
+    "command", ["", *COMMANDS, *(f"memory {name}" for name in sorted(memory.commands))]
+)
 def test_help_ends_with_its_examples(seqprobe: Seqprobe, command: str) -> None:
     result = seqprobe(f"{command} --help")
     assert result.code == 0
     assert result.out.rstrip().splitlines()[-1].strip() in _examples()
 
 
-def test_the_examples_of_the_help_pages_work(seqprobe: Seqprobe) -> None:
+MEMORY = [line for line in dict.fromkeys(_examples()) if line.startswith("seqprobe memory ")]
+
+
+@pytest.mark.parametrize("line", MEMORY)
+def test_an_example_of_memory_works(seqprobe: Seqprobe, line: str) -> None:
     Path("checkpoints").symlink_to(ROOT / "checkpoints")
-    for line in dict.fromkeys(_examples()):
+    result = seqprobe(line.removeprefix("seqprobe "))
+    assert result.code == 0, result.err
+    assert result.out
+
+
+def test_the_other_examples_of_the_help_pages_work_in_their_order(seqprobe: Seqprobe) -> None:
+    Path("checkpoints").symlink_to(ROOT / "checkpoints")
+    for line in [line for line in dict.fromkeys(_examples()) if line not in MEMORY]:
         result = seqprobe(line.removeprefix("seqprobe "))
         assert result.code == 0, f"{line}: {result.err}"
         assert result.out

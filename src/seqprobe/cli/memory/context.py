@@ -16,7 +16,7 @@ from seqprobe.memory.context import DAMAGES
 
 EXAMPLES = """\b
 Examples:
-  seqprobe memory context checkpoints/recall/gru-s0.pt --figure context.pdf
+  seqprobe memory context checkpoints/recall/gru-s0.pt --sequences 32 --figure context.pdf
 """
 _SEQUENCES = 128
 

@@ -11,7 +11,7 @@ from seqprobe.cli.memory.options import LAGS, LENGTH, MAX_LAG, PART, at_peak, co
 
 EXAMPLES = """\b
 Examples:
-  seqprobe memory information checkpoints/recall/gru-s0.pt --lags 0:20:5
+  seqprobe memory information checkpoints/recall/gru-s0.pt --lags 0:20:10
 """
 _SEQUENCES = 128
 

@@ -17,7 +17,7 @@ from seqprobe.seeding import generator
 
 EXAMPLES = """\b
 Examples:
-  seqprobe memory ipc checkpoints/delay/gru-s0.pt --max-lag 22 --max-degree 2 --figure ipc.pdf
+  seqprobe memory ipc checkpoints/delay/gru-s0.pt --samples 4000 --max-degree 2 --figure ipc.pdf
 """
 
 

@@ -12,7 +12,7 @@ from seqprobe.cli.memory.options import LAGS, LENGTH, MAX_LAG, at_peak, counted,
 
 EXAMPLES = """\b
 Examples:
-  seqprobe memory perturbation checkpoints/delay/gru-s0.pt --size 0.5 --size 0.01
+  seqprobe memory perturbation checkpoints/delay/gru-s0.pt --size 0.5 --size 0.01 --lags 0:40:10
 """
 _SEQUENCES = 64
 

@@ -11,7 +11,7 @@ from seqprobe.cli.memory.options import LAGS, LENGTH, MAX_LAG, at_peak, counted,
 
 EXAMPLES = """\b
 Examples:
-  seqprobe memory substitution checkpoints/recall/gru-s0.pt --figure substitution.pdf
+  seqprobe memory substitution checkpoints/recall/gru-s0.pt --sequences 32 --figure subst.pdf
 """
 _SEQUENCES = 128
 _NAMES = ("subst_kl", "subst_flip", "subst_dlogit")

@@ -12,7 +12,7 @@ from seqprobe.cli.memory.options import LAGS, LENGTH, MAX_LAG, at_peak, counted,
 EXAMPLES = """\b
 Examples:
   seqprobe memory total-effect checkpoints/delay/gru-s0.pt --lags 0,10,19:21,40
-  seqprobe memory total-effect checkpoints/jsb --sequences 20 --figure effect.pdf
+  seqprobe memory total-effect checkpoints/recall/*.pt --sequences 64 --figure effect.pdf
 """
 _SEQUENCES = 512
 
