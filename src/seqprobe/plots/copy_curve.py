@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from seqprobe.plots.lines import draw, legend, log_steps
 from seqprobe.plots.runs import groups, values
@@ -39,13 +40,13 @@ def copy_curve(curve: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def copy_bits(curve: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Draw the bits recovered per sequence by both estimators: lines by confusion, dots by loss."""
+    """Draw the bits recovered per sequence: lines by confusion, open circles by the loss."""
     ax = new_axes() if ax is None else ax
     for group in groups(curve, "model"):
         draw(ax, group, "bits_mi", x="length")
         color = ax.lines[-1].get_color()
         lower = group.runs["bits_ba"].median("run").values
-        ax.plot(group.runs["length"].values, lower, ".", color=color, ms=3, mfc="none")
+        ax.plot(group.runs["length"].values, lower, "o", color=color, ms=3.5, mfc="w", zorder=3)
     _axes(ax, curve)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("bits recovered per sequence")
@@ -61,7 +62,7 @@ def copy_curve_figure(curve: xr.Dataset) -> Figure:
         copy_bits(curve, right)
         protocols = ", ".join(sorted(set(values(curve, "protocol"))))
         left.set_title(f"recall of symbols, protocol: {protocols}")
-        right.set_title("bits: lines by confusion, dots by loss")
+        right.set_title("bits: lines by confusion, circles by loss")
         legend(figure, [left])
     return figure
 
@@ -74,3 +75,5 @@ def _axes(ax: Axes, curve: xr.Dataset) -> None:
         ax.set_xlabel(label)  # a short range is seen better on a linear axis
     else:
         log_steps(ax, int(delays[-1]), label, first=int(delays[0]))
+        if len(delays) <= 6:
+            ax.xaxis.set_major_locator(FixedLocator([float(delay) for delay in delays]))
