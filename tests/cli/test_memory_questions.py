@@ -191,6 +191,13 @@ def test_every_measure_has_its_question() -> None:
     assert measures == set(QUESTIONS)
 
 
+def test_help_names_every_question(seqprobe: Seqprobe) -> None:
+    listed = seqprobe("memory --help").out
+    for name, question in QUESTIONS.items():
+        assert question in listed
+        assert name in listed
+
+
 # Bad input.
 
 

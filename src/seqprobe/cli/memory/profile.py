@@ -133,9 +133,17 @@ def profile(
     Reads test sequences of the task that each checkpoint was trained on and differentiates outputs
     by inputs. G(k) is the root mean square norm of the Jacobian at lag k.
 
-    This is 'seqprobe memory' without a subcommand; a path that has the name of a subcommand is
-    written ./NAME.
-    """
+    This is 'seqprobe memory' without a subcommand. Other questions, each with its own --help:
+
+    \b
+    sensitivity   perturbation
+    use           total-effect, substitution, context, copy-curve
+    availability  linear, information, fisher
+    dimension     ipc, receptive-field
+    all of them   report
+
+    A path that has the name of a subcommand is written ./NAME.
+    """  # noqa: D301  # click reads the backspace as "do not wrap"
     return seqprobe.memory.gradient_profile(
         subject.model,
         subject.batch(sequences, length),
