@@ -83,6 +83,12 @@ def test_lags_around_the_answer_are_measured(seqprobe: Seqprobe) -> None:
     assert row["functional"] == "squared"
 
 
+def test_as_many_sequences_as_there_are(seqprobe: Seqprobe) -> None:
+    """Digits have 450 test images, fewer than the 512 sequences that are taken by default."""
+    (row,) = seqprobe("memory total-effect zoo/rnn.pt --lags 0,40 --json").json["results"]
+    assert row["n_pairs"] == 225
+
+
 def test_window_reaches_the_answers_of_copy(seqprobe: Seqprobe, symbols: Path) -> None:
     (row,) = seqprobe(f"memory {symbols}/copy.pt --sequences 4 --json").json["results"]
     assert row["lags"][-1] == 6  # T + M of 4 + 2, where two thirds of the length are 5

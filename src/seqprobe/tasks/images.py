@@ -71,6 +71,11 @@ class ImageTask(Task):
         x = torch.from_numpy(self.pixels(images[rows]))
         return Batch(x[:, :, None], torch.from_numpy(classes[rows]))
 
+    def count(self, split: Split, length: int | None = None) -> int:
+        """Return the number of images."""
+        del length  # one that they do not have is refused when it is asked for
+        return len(self.images(split)[1])
+
     def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the cross-entropy of the last output, (B,), in nats."""
         return last_step_cross_entropy(outputs, batch.targets)
