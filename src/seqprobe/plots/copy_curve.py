@@ -75,5 +75,5 @@ def _axes(ax: Axes, curve: xr.Dataset) -> None:
         ax.set_xlabel(label)  # a short range is seen better on a linear axis
     else:
         log_steps(ax, int(delays[-1]), label, first=int(delays[0]))
-        if len(delays) <= 6:
+        if len(delays) <= 6 and (delays[1:] / delays[:-1]).min() > 1.2:  # labels have room
             ax.xaxis.set_major_locator(FixedLocator([float(delay) for delay in delays]))
