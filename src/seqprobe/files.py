@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seqprobe.errors import UsageError
 
-__all__ = ["atomic", "check_output", "sha256"]
+__all__ = ["atomic", "check_output", "make_folder", "sha256"]
 
 
 def check_output(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -> Path:
@@ -47,6 +47,24 @@ def check_output(path: str | os.PathLike[str], suffixes: tuple[str, ...] = ()) -
             f"cannot write '{path}': unknown file type '{path.suffix}'"
             f" (allowed: {', '.join(suffixes)})"
         )
+    return path
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Return a folder, made if it is not there.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be made, or nothing can be written into it.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make folder '{path}': {error.strerror}; name another") from None
+    if not os.access(path, os.W_OK):
+        raise UsageError(f"no permission to write in folder '{path}'; name another")
     return path
 
 

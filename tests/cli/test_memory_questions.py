@@ -177,6 +177,17 @@ def test_report_answers_four_questions(seqprobe: Seqprobe, symbols: Path) -> Non
         assert group.attrs["checkpoint_sha256"] == row["sha256"]
 
 
+def test_reports_of_one_name_in_two_folders_do_not_meet(seqprobe: Seqprobe, symbols: Path) -> None:
+    for folder in ("a/same", "b/same"):
+        Path(folder).mkdir(parents=True)
+        (Path(folder) / "x.pt").write_bytes((symbols / "untrained.pt").read_bytes())
+    rows = seqprobe("memory report a/same/x.pt b/same/x.pt --folder out --json").json["results"]
+    assert [row["results"] for row in rows] == [
+        "out/same-x-memory.nc",
+        "out/b-same-x-memory.nc",
+    ]
+
+
 def test_report_prints_questions_by_name_and_says_untrained(
     seqprobe: Seqprobe, symbols: Path
 ) -> None:
@@ -211,6 +222,7 @@ def test_help_names_every_question(seqprobe: Seqprobe) -> None:
     ("line", "code", "message"),
     [
         ("memory report D/bi.pt --folder out", 4, "bidirectional"),
+        ("memory report zoo/gru.pt --folder zoo/gru.pt", 2, "cannot make folder 'zoo/gru.pt'"),
         ("memory total-effect D/bi.pt", 4, "bidirectional"),
         ("memory fisher D/bi.pt", 4, "needs a causal model with a step"),
         ("memory linear D/bi.pt --part state", 4, "bidirectional"),

@@ -16,6 +16,7 @@ from seqprobe.cli.common import Steps
 from seqprobe.cli.memory.group import command
 from seqprobe.config import from_mapping
 from seqprobe.errors import InterruptedRunError, NotApplicableError, UsageError
+from seqprobe.files import make_folder
 from seqprobe.memory.copy_curve import PROTOCOLS, CopyProtocol, DelayedRecall
 from seqprobe.models import Model, architecture
 from seqprobe.training import Progress, TrainConfig, Until, load, train
@@ -189,8 +190,7 @@ def _retrained(
     if there.config == subject.task.config and checkpoint.status == "complete":
         return subject.model
     path = Path(subject.path)
-    home = Path(folder) if folder else path.with_name(f"{path.stem}-retrained")
-    home.mkdir(parents=True, exist_ok=True)
+    home = make_folder(folder or path.with_name(f"{path.stem}-retrained"))
     settings = dict(checkpoint.train)
     until = settings.pop("until")
     name = checkpoint.model["name"]

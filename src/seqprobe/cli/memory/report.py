@@ -16,6 +16,7 @@ from seqprobe.cli.common import echo_json, progress, run_options, table
 from seqprobe.cli.inputs import analyse_all
 from seqprobe.cli.memory.group import command
 from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.files import make_folder
 from seqprobe.training import Checkpoint
 
 EXAMPLES = """\b
@@ -88,8 +89,7 @@ def report(
     a group, for 'xarray.open_datatree' or 'seqprobe.schema.read_groups'. Takes about a minute per
     small model.
     """
-    home = Path(folder)
-    home.mkdir(parents=True, exist_ok=True)
+    home, taken = make_folder(folder), set[str]()
     devices.tune_malloc()
     where = devices.resolve(device)
     measures = _measures()
@@ -111,7 +111,8 @@ def report(
                     made.reasons[name] = str(error)
             if not made.results:
                 raise NotApplicableError(next(iter(made.reasons.values())))
-            _write(checkpoint, made, measures, home, types)
+            stem = _stem(path, taken)
+            _write(checkpoint, made, measures, home / stem, types)
             return made
 
         outcome = analyse_all(checkpoints, analyse)
@@ -165,18 +166,28 @@ def _lines(made: Report, measures: dict[str, AnalysisCommand]) -> list[tuple[str
     return lines
 
 
+def _stem(path: str, taken: set[str]) -> str:
+    """Return a name for the files of a checkpoint that no other of this call has."""
+    parts = Path(path).with_suffix("").parts
+    for count in range(min(2, len(parts)), len(parts) + 1):
+        stem = "-".join(part.strip("/.") or "root" for part in parts[-count:])
+        if stem not in taken:
+            break
+    taken.add(stem)
+    return stem
+
+
 def _write(
     checkpoint: Checkpoint,
     made: Report,
     measures: dict[str, AnalysisCommand],
-    home: Path,
+    stem: Path,
     types: tuple[str, ...],
 ) -> None:
     from seqprobe import plots
 
-    stem = "-".join(Path(_path(checkpoint)).with_suffix("").parts[-2:])
-    figures = [home / f"{stem}-memory.{kind}" for kind in types]
-    data = home / f"{stem}-memory.nc"
+    figures = [stem.with_name(f"{stem.name}-memory.{kind}") for kind in types]
+    data = stem.with_name(f"{stem.name}-memory.nc")
     score = checkpoint.score
     solved = "solved" if checkpoint.solved else "not solved"
     state = "untrained" if checkpoint.step == 0 else solved
