@@ -153,6 +153,13 @@ def combine_runs(results: Sequence[xr.Dataset]) -> xr.Dataset:
         rows.append(row)
     combined = xr.concat(rows, dim="run", join="outer", combine_attrs="drop_conflicts")
     combined.attrs = shared
+    for name, values in combined.variables.items():
+        for key in {"units", "long_name"} - values.attrs.keys():
+            # Tasks may be scored in different units; each run's is named, none is lost.
+            there = [row.variables[name].attrs for row in rows if name in row.variables]
+            words = dict.fromkeys(str(attrs[key]) for attrs in there if key in attrs)
+            if words:
+                values.attrs[key] = " or ".join(words)
     combined["run"].attrs = {"long_name": "checkpoint", "units": "1"}
     for key in differing:
         combined[key].attrs = {"long_name": f"{key} of the checkpoint", "units": "1"}

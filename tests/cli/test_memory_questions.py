@@ -83,6 +83,49 @@ def test_lags_around_the_answer_are_measured(seqprobe: Seqprobe) -> None:
     assert row["functional"] == "squared"
 
 
+def test_tasks_of_different_units_share_a_file(seqprobe: Seqprobe, symbols: Path) -> None:
+    line = f"memory total-effect zoo/gru.pt {symbols}/recall.pt --sequences 16 --lags 0,2 -o te.nc"
+    assert seqprobe(f"{line} --figure te.pdf -q").code == 0
+    assert schema.read("te.nc")["change"].attrs["units"] == "output^2 or nats"
+
+
+def test_context_by_default_reaches_the_answers(seqprobe: Seqprobe, symbols: Path) -> None:
+    """Copy has them beyond two thirds of the length."""
+    (row,) = seqprobe(f"memory context {symbols}/copy.pt --sequences 8 --json").json["results"]
+    assert max(row["contexts"]) >= 6
+
+
+def test_linear_by_default_takes_what_can_be_fitted(seqprobe: Seqprobe, symbols: Path) -> None:
+    (row,) = seqprobe(f"memory linear {symbols}/mixed.pt --sequences 16 --json").json["results"]
+    assert row["lags"] == [0]
+    assert row["dimension"] == 8
+
+
+def test_a_folder_does_not_take_in_what_was_retrained_in_it(
+    seqprobe: Seqprobe, symbols: Path
+) -> None:
+    Path("k").mkdir()
+    Path("k/copy.pt").write_bytes((symbols / "copy.pt").read_bytes())
+    line = "memory copy-curve k --protocol retrain --lengths 2 --sequences 10 --json"
+    first = seqprobe(line).json
+    assert Path("k/copy-retrained/copy-T2.pt").exists()
+    assert first["results"][0]["trained"][0]["checkpoint"] == "k/copy-retrained/copy-T2.pt"
+    assert seqprobe(line).json == first
+    other = seqprobe("memory copy-curve zoo/../k/copy.pt --lengths 2 --sequences 10 --json").json
+    assert other["results"][0]["T50_is"] == "below all delays"
+
+
+def test_equal_sizes_are_one(seqprobe: Seqprobe) -> None:
+    line = "memory perturbation zoo/gru.pt --size 0.1 --size 0.1 --lags 0,2 --sequences 4 --json"
+    assert seqprobe(f"{line} --figure p.pdf").json["results"][0]["sizes"] == [0.1]
+
+
+def test_figure_of_two_tasks_has_a_row_for_each(seqprobe: Seqprobe, symbols: Path) -> None:
+    line = f"memory copy-curve {symbols}/copy.pt {symbols}/recall.pt {symbols}/mixed.pt"
+    assert seqprobe(f"{line} --lengths 2,3 --sequences 10 --figure c.png -q").code == 0
+    assert Path("c.png").stat().st_size > 10_000
+
+
 def test_as_many_sequences_as_there_are(seqprobe: Seqprobe) -> None:
     """Digits have 450 test images, fewer than the 512 sequences that are taken by default."""
     (row,) = seqprobe("memory total-effect zoo/rnn.pt --lags 0,40 --json").json["results"]
@@ -154,6 +197,8 @@ def test_a_killed_retraining_goes_on(
     monkeypatch.setattr(Trainer, "save", original)
     assert Path("cut/copy-T2.resume.pt").exists()
     again = seqprobe(f"{line} --folder cut --json").json["results"][0]
+    made = [row.pop("trained")[0]["sha256"] for row in (again, whole)]
+    assert made[0] == made[1]
     assert again == whole
     assert Path("cut/copy-T2.pt").read_bytes() == Path("whole/copy-T2.pt").read_bytes()
 
@@ -242,6 +287,13 @@ def test_help_names_every_question(seqprobe: Seqprobe) -> None:
         ("memory copy-curve D/copy.pt --lengths 1,x", 2, "'x' is not a delay"),
         ("memory copy-curve D/copy.pt --lengths 0", 2, "'0' is not a delay"),
         ("memory perturbation zoo/gru.pt --size 0", 2, "0.0 is not in the range"),
+        ("memory perturbation zoo/gru.pt --size inf", 2, "sizes are [inf] (allowed: above 0"),
+        ("memory perturbation zoo/gru.pt --size nan", 2, "sizes are [nan] (allowed: above 0"),
+        ("memory total-effect zoo/gru.pt --lags 9:3", 2, "'9:3' ends before it starts"),
+        ("memory total-effect zoo/gru.pt --lags 1:99999999999", 2, "is too much (allowed: up to"),
+        ("memory total-effect zoo/gru.pt --length 99999999999", 2, "is not in the range"),
+        ("memory totaleffect zoo/gru.pt", 2, "did you mean 'total-effect'?"),
+        ("memory copy-curve D/copy.pt --folder there", 2, "--folder is for models trained anew"),
     ],
 )
 def test_bad_input_gets_one_line(

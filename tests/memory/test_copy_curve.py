@@ -95,7 +95,7 @@ def test_many_symbols_do_not_need_all_pairs_of_them() -> None:
     asked = rng.integers(0, 4000, (50, 3))
     row = Recalled(asked, asked.copy(), np.zeros((50, 3)), np.ones(50), 3)
     result = summarise([row], np.array([1]), 4096, rng)
-    assert float(result["bits_mi"][0]) > 3 * 4
+    assert 3 * 2 < float(result["bits_mi"][0]) < 3 * 12  # fifty sequences cannot show more
 
 
 def test_half_delay_is_the_last_crossing() -> None:

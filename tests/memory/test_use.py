@@ -180,7 +180,7 @@ def _check_delay(name: str, sequences: int, lags: list[int]) -> None:
 def test_total_effect_refuses() -> None:
     with pytest.raises(UsageError, match=r"3 sequences make too few pairs \(allowed: 4 or more\)"):
         total_effect(systems.Delay(1), white(3, 9))
-    with pytest.raises(UsageError, match=r"lag 9 does not fit \(allowed: 0 to 6\)"):
+    with pytest.raises(UsageError, match=r"lag 9 does not fit \(allowed: 0 to 6, the largest"):
         total_effect(systems.Delay(1), white(4, 9), lags=[9])
     with pytest.raises(UsageError, match="lag 12 does not fit sequences of 9 steps"):
         total_effect(systems.Delay(1), white(4, 9), max_lag=12)
@@ -254,7 +254,7 @@ def test_noise_floor_grows_as_the_push_shrinks() -> None:
 
 
 def test_push_refuses() -> None:
-    with pytest.raises(UsageError, match=r"sizes are \[0.0\] \(allowed: above 0\)"):
+    with pytest.raises(UsageError, match=r"sizes are \[0.0\] \(allowed: above 0, finite\)"):
         perturbation_profile(systems.Delay(1), white(4, 9), sizes=[0.0])
     with pytest.raises(UsageError, match="inputs never vary"):
         perturbation_profile(systems.Delay(1), torch.ones(4, 9, 1).double())

@@ -18,7 +18,6 @@ from seqprobe.cli.inputs import Outcome, analyse_all
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.files import check_output
 from seqprobe.memory.estimates import lag_grid
-from seqprobe.memory.linear_memory import decoded_lag
 from seqprobe.memory.window import make_window
 from seqprobe.tasks import make_task
 
@@ -109,18 +108,12 @@ class Subject:
             return None
         return reach
 
-    def lags(self, batch: Batch, max_lag: int | None, decoded: bool = False) -> list[int]:
-        """Return lags about ten per decade, and those around the task's answers.
-
-        What is `decoded` is read at every step, also where only the last is scored.
-        """
+    def lags(self, batch: Batch, max_lag: int | None) -> list[int]:
+        """Return lags about ten per decade, and those around the task's answers."""
         length = batch.inputs.shape[1]
         if max_lag is None:
             max_lag = self.max_lag(length)
-        if decoded:
-            largest = decoded_lag(length, max_lag)
-        else:
-            largest = make_window(self.model, length, max_lag, 1).max_lag
+        largest = make_window(self.model, length, max_lag, 1).max_lag
         return lag_grid(largest, self.task.reach(length))
 
     def contexts(self, batch: Batch) -> list[int]:
@@ -182,10 +175,10 @@ def analysis_command(
                     return measure(subject, **own)
 
                 outcome = analyse_all(checkpoints, analyse)
-            if outcome.results:
-                _write(outcome, view, output, figures)
             _show(outcome, view, as_json, quiet)
             outcome.report()
+            if outcome.results:
+                _write(outcome, view, output, figures)
             return outcome.exit_code
 
         run.__doc__ = measure.__doc__

@@ -97,6 +97,9 @@ def echo_json(content: Any) -> None:
     click.echo(json.dumps(plain(content), allow_nan=False))
 
 
+_LARGEST_STEP, _MOST_STEPS = 2**24, 10_000
+
+
 class Steps(click.ParamType[list[int]]):
     """``5,10,20`` or ``10:30:5`` (from, to, step; both ends included), or both mixed."""
 
@@ -119,7 +122,15 @@ class Steps(click.ParamType[list[int]]):
                 )
             start, stop, step = (int(part) if part else None for part in match.groups())
             assert start is not None
-            found |= set(range(start, (stop or start) + 1, step or 1))
+            stop = start if stop is None else stop
+            if stop < start:
+                self.fail(f"'{piece}' ends before it starts (allowed: from:to or from:to:step)")
+            if stop > _LARGEST_STEP or (stop - start) // (step or 1) > _MOST_STEPS:
+                self.fail(
+                    f"'{piece}' is too much (allowed: up to {_LARGEST_STEP}, and"
+                    f" {_MOST_STEPS} of them)"
+                )
+            found |= set(range(start, stop + 1, step or 1))
         return sorted(found)
 
 

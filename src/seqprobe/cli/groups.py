@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from pathlib import Path
 from typing import Any
 
 import click
@@ -30,8 +32,17 @@ class DefaultGroup(click.Group):
         """Move the subcommand's name to the front, adding the default one if there is none."""
         position = self._position(ctx, args)
         if position is None:
+            self._check_spelling(ctx, args)
             return super().parse_args(ctx, [self.default, *args])
         return super().parse_args(ctx, [args[position], *args[:position], *args[position + 1 :]])
+
+    def _check_spelling(self, ctx: click.Context, args: list[str]) -> None:
+        """Refuse a first word that is no file and nearly the name of a subcommand."""
+        word = next((a for a in args if not a.startswith("-")), None)
+        if word is None or Path(word).exists() or not word.replace("-", "").isalpha():
+            return
+        if close := difflib.get_close_matches(word.lower(), self.commands, n=1, cutoff=0.75):
+            ctx.fail(f"no file and no subcommand is named '{word}'; did you mean '{close[0]}'?")
 
     def _position(self, ctx: click.Context, args: list[str]) -> int | None:
         """Return where the first argument that names a subcommand stands."""

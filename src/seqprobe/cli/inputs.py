@@ -17,7 +17,9 @@ from seqprobe.errors import (
 )
 from seqprobe.training import RESUME_SUFFIX, Checkpoint, load_checkpoint
 
-__all__ = ["Outcome", "analyse_all", "expand"]
+__all__ = ["RETRAINED_SUFFIX", "Outcome", "analyse_all", "expand"]
+
+RETRAINED_SUFFIX = "-retrained"  # of folders with models that an analysis trained
 
 
 @dataclass
@@ -66,12 +68,18 @@ def expand(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
         if not path.is_dir():
             found[path] = None
             continue
-        inside = sorted(p for p in path.rglob("*.pt") if not p.name.endswith(RESUME_SUFFIX))
+        inside = sorted(p for p in path.rglob("*.pt") if _is_own(p.relative_to(path)))
         if not inside:
             reason = f"folder '{path}' holds no checkpoint (*.pt)"
             skipped.append(_skip(path, UnreadableFileError(reason)))
         found |= dict.fromkeys(inside)
     return list(found), skipped
+
+
+def _is_own(path: Path) -> bool:
+    """Say whether a file in a folder is one of it: no resume file, no retrained model."""
+    retrained = any(folder.endswith(RETRAINED_SUFFIX) for folder in path.parts[:-1])
+    return not (path.name.endswith(RESUME_SUFFIX) or retrained)
 
 
 def _skip(path: Path, error: SeqprobeError) -> dict[str, Any]:
@@ -88,6 +96,9 @@ def analyse_all(paths: Sequence[str], analyse: Callable[[Checkpoint, int, int], 
             result = analyse(checkpoint, i, len(files))
         except InterruptedRunError:
             raise
+        except OSError as error:
+            reason = f"'{error.filename or path}': {error.strerror or error}"
+            outcome.skipped.append(_skip(path, SeqprobeError(reason)))
         except SeqprobeError as error:
             outcome.skipped.append(_skip(path, error))
         else:

@@ -95,7 +95,8 @@ def copy_curve(
         * ``symbols``: ``M (accuracy - 1/K) / (1 - 1/K)``;
         * ``bits_ba``: ``M log2 K`` less the cross-entropy of the answers in bits, at least 0
           (Barber and Agakov 2003), a lower bound that punishes wrong confidence; ``bits_mi``:
-          mutual information of the confusion matrix of each answer, Miller-Madow corrected;
+          mutual information of the confusion matrix of each answer, Miller-Madow corrected, less
+          what shuffled answers have;
           ``bits_fano``: from the accuracy alone. In bits per sequence, out of ``M log2 K``;
         * ``answer_lag``: how many steps back the answers lie.
 

@@ -54,7 +54,7 @@ def linear_memory(
     part
         ``"readout"``, ``"state"`` or the name of an internal, see `seqprobe.memory.states.collect`.
     max_lag
-        Largest lag K; None for two thirds of T.
+        Largest lag K; None for two thirds of T, or less if that leaves too few samples.
     seed
         Of the bootstrap.
 
@@ -94,8 +94,8 @@ def linear_memory(
     and O(n d^2 + d^3) for n samples.
     """
     x = sequences(model, batch)
-    max_lag = decoded_lag(x.shape[1], max_lag)
     z = collect(model, x, part).double().cpu().numpy()
+    max_lag = decoded_lag(z, max_lag)
     check_samples(z, max_lag)
     u = channels(x)
     curve = memory_curve(z, u, max_lag, generator(seed, "bootstrap"))
@@ -138,16 +138,20 @@ def _gaussian(r2: np.ndarray) -> np.ndarray:
     return bits
 
 
-def decoded_lag(length: int, max_lag: int | None) -> int:
-    """Return the largest lag to decode: two thirds of T if None; every step is read, not the last.
+def decoded_lag(z: np.ndarray, max_lag: int | None) -> int:
+    """Return the largest lag to decode from (N, T, d); every step is read, not the last alone.
+
+    If None, two thirds of T, or what leaves enough samples to fit a reader.
 
     Raises
     ------
     UsageError
         If it does not fit.
     """
+    length = z.shape[1]
     if max_lag is None:
-        max_lag = 2 * length // 3
+        needed = -(-_SAMPLES * z.shape[2] // max(1, len(z) // 2))
+        max_lag = max(0, min(2 * length // 3, length - needed))
     if not 0 <= max_lag < length:
         raise UsageError(
             f"lag {max_lag} does not fit sequences of {length} steps (allowed: 0 to {length - 1})"

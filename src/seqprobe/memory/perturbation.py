@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -83,8 +84,8 @@ def perturbation_profile(
     window = make_window(model, x.shape[1], max_lag, n_times)
     lags = check_lags(lags, window.max_lag)
     deviation = float(x.double().std())
-    if not sizes or min(sizes) <= 0:
-        raise UsageError(f"sizes are {list(sizes)} (allowed: above 0)")
+    if not sizes or not all(0 < size < math.inf for size in sizes):
+        raise UsageError(f"sizes are {list(sizes)} (allowed: above 0, finite)")
     if not deviation > 0:
         raise UsageError("inputs never vary, so that a push has no unit; give other sequences")
     pushes = [size * deviation for size in sizes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -140,6 +140,11 @@ def _one_delay(row: Recalled, alphabet: int, rng: np.random.Generator) -> dict[s
     whole = float(row.right.all(axis=1).mean())
     entropy = weights @ row.bits.sum(axis=1) / n
     information = _information(row, weights)
+    # In few sequences tables find information by chance: as much as shuffled answers have, less
+    # where most of what there is has been found.
+    shuffled = replace(row, said=row.said[rng.permutation(n)])
+    chance = max(0.0, float(_information(shuffled, weights[:1])[0]))
+    information -= chance * max(0.0, 1 - float(information[0]) / (m * math.log2(alphabet)))
     # A resampled table has the bias of a table once more: its replicates show the spread only.
     information[1:] += information[0] - information[1:].mean()
     capacity = m * math.log2(alphabet)

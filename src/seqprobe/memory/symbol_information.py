@@ -79,9 +79,11 @@ def symbol_information(
     """
     x = sequences(model, batch)
     symbols = _symbols(x)
-    max_lag = decoded_lag(x.shape[1], max_lag)
-    lags = check_lags(lags, max_lag)
     z = collect(model, x, part).double().cpu().numpy()
+    if max_lag is None and lags:
+        max_lag = max(lags)
+    max_lag = decoded_lag(z, max_lag)
+    lags = check_lags(lags, max_lag)
     check_samples(z, max_lag)
     z = z[:, max_lag:]
     half = len(z) // 2

@@ -68,7 +68,7 @@ def total_effect(
         * ``S_T`` (lag): dimensionless. ``S_T_se``: its standard error over pairs, by the delta
           method; ``S_T_ci`` (ci_bound, lag): 1.96 of them to either side, not below 0. Where no
           output moved at all the upper end is 3 / n (the rule of three, if one pair moved as far as
-          a wholly new sequence does).
+          a wholly new sequence does), but 0 beyond the receptive field.
         * ``movers`` (lag): effective number of pairs that carry the effect, ``(sum a)^2 / sum
           a^2`` of their movements a; where it is below about 10 the interval is too short.
         * ``change`` (trial, time, lag), ``spread`` (trial, time): numerators and denominators.
@@ -130,7 +130,7 @@ def total_effect(
         "S_T_se": variable(("lag",), se, "standard error of the total-effect index", "1"),
         "S_T_ci": variable(
             ("ci_bound", "lag"),
-            _interval(change.mean(axis=1), index, se),
+            _interval(change.mean(axis=1), index, se, _reached(model, lags)),
             "95 % interval of: total-effect index",
             "1",
         ),
@@ -156,9 +156,17 @@ def total_effect(
     return xr.Dataset(data, coords, attrs)
 
 
-def _interval(change: np.ndarray, index: np.ndarray, se: np.ndarray) -> np.ndarray:
+def _reached(model: nn.Module, lags: list[int]) -> np.ndarray:
+    """Return which lags lie within the receptive field; all of them if none is declared."""
+    field = getattr(model, "receptive_field", None)
+    return np.array(lags) < (np.inf if field is None else field)
+
+
+def _interval(
+    change: np.ndarray, index: np.ndarray, se: np.ndarray, reached: np.ndarray
+) -> np.ndarray:
     """Return the 95 % interval (2, lag) from movements (n, lag) of pairs."""
-    still = (change == 0).all(axis=0)
+    still = (change == 0).all(axis=0) & reached
     high = np.where(still, 3 / len(change), index + _Z * se)
     return np.stack([np.maximum(index - _Z * se, 0.0), high])
 
@@ -179,7 +187,10 @@ def check_lags(lags: Sequence[int] | None, max_lag: int) -> list[int]:
     wrong = [lag for lag in lags if not 0 <= lag <= max_lag]
     if wrong or not len(lags):
         named = f"lag {wrong[0]} does not fit" if wrong else "no lag is given"
-        raise UsageError(f"{named} (allowed: 0 to {max_lag})")
+        raise UsageError(
+            f"{named} (allowed: 0 to {max_lag}, the largest lag; give a larger one, or longer"
+            " sequences)"
+        )
     return sorted(set(lags))
 
 

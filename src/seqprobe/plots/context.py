@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqprobe.plots.lines import draw, legend, log_steps, without_padding
+from seqprobe.plots.lines import draw, legend, log_steps, titled, without_padding
 from seqprobe.plots.runs import groups
 from seqprobe.plots.style import RC, new_axes
 
@@ -19,7 +19,7 @@ Damage = Literal["truncate", "shuffle", "drop"]
 _TITLES: dict[Damage, str] = {
     "truncate": "cut off",
     "shuffle": "shuffled",
-    "drop": "every second left out",
+    "drop": "thinned out by half",
 }
 
 
@@ -41,7 +41,7 @@ def context_use(use: xr.Dataset, ax: Axes | None = None, damage: Damage = "trunc
     ax.axhline(0, color="0.7", lw=0.5, zorder=0)
     n = use["length"].values
     log_steps(ax, int(n[-1]), "inputs left whole n (steps)", first=int(n[0]))
-    ax.set_ylabel("cost (nats per step)")
+    ax.set_ylabel(f"cost ({use[f'cost_{damage}'].attrs['units']})")
     return ax
 
 
@@ -56,7 +56,7 @@ def context_use_figure(use: xr.Dataset) -> Figure:
             for i, (ax, damage) in enumerate(zip(row, _TITLES, strict=True)):
                 context_use(runs, ax, damage)
                 title = f"the rest {_TITLES[damage]}"
-                ax.set_title(f"{task.label}: {title}" if i == 0 else title)
+                ax.set_title(titled(task.label, title) if i == 0 else title)
                 if i:
                     ax.set_ylabel("")
         legend(figure, list(axes[:, 0]))

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from seqprobe.plots.lines import draw, legend, log_steps
+from seqprobe.plots.lines import draw, legend, log_steps, titled, without_padding
 from seqprobe.plots.runs import groups, values
 from seqprobe.plots.style import RC, new_axes
 
@@ -48,23 +48,36 @@ def copy_bits(curve: xr.Dataset, ax: Axes | None = None) -> Axes:
         lower = group.runs["bits_ba"].median("run").values
         ax.plot(group.runs["length"].values, lower, "o", color=color, ms=3.5, mfc="w", zorder=3)
     _axes(ax, curve)
-    ax.set_ylim(bottom=0)
+    highest = float(np.nanmax(curve[["bits_mi", "bits_ba"]].to_array()))
+    ax.set_ylim(0, 1.08 * max(highest, 0.1))
     ax.set_ylabel("bits recovered per sequence")
     return ax
 
 
 def copy_curve_figure(curve: xr.Dataset) -> Figure:
-    """Return the figure of ``seqprobe memory copy-curve``: accuracy and bits side by side."""
+    """Return the figure of ``seqprobe memory copy-curve``: a row per task, accuracy and bits."""
+    tasks = [
+        (task, protocol, runs)
+        for task in groups(curve, "task")
+        for protocol, runs in _by_protocol(task.runs)
+    ]
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(7.0, 2.85), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        copy_curve(curve, left)
-        copy_bits(curve, right)
-        protocols = ", ".join(sorted(set(values(curve, "protocol"))))
-        left.set_title(f"recall of symbols, protocol: {protocols}")
-        right.set_title("bits: lines by confusion, circles by loss")
-        legend(figure, [left])
+        figure = Figure(figsize=(7.0, 0.45 + 2.4 * len(tasks)), layout="constrained")
+        axes = figure.subplots(len(tasks), 2, squeeze=False)
+        for (task, protocol, runs), (left, right) in zip(tasks, axes, strict=True):
+            runs = without_padding(runs, "accuracy", "length")
+            copy_curve(runs, left)
+            copy_bits(runs, right)
+            left.set_title(titled(task.label, f"recall of symbols, protocol: {protocol}"))
+            right.set_title("bits: lines by confusion, circles by loss")
+        legend(figure, list(axes[:, 0]))
     return figure
+
+
+def _by_protocol(runs: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """Return the runs of each protocol."""
+    every = np.array(values(runs, "protocol"))
+    return [(str(p), runs.isel(run=np.flatnonzero(every == p))) for p in np.unique(every)]
 
 
 def _axes(ax: Axes, curve: xr.Dataset) -> None:

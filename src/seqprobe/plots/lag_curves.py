@@ -155,6 +155,8 @@ def canonical_spectrum(curve: xr.Dataset, ax: Axes | None = None) -> Axes:
         rho2 = (group.runs["canonical"] ** 2).median("run")
         style = look(group.name)
         ax.plot(rho2["mode"].values + 1, rho2.values, color=style.color, ls=style.linestyle)
+    if not bool(curve["canonical"].notnull().any()):
+        ax.text(0.5, 0.6, "not estimated:\ntoo few samples", ha="center", transform=ax.transAxes)
     ax.axhline(0.5, color="0.7", lw=0.5, zorder=0)
     ax.set_xlabel("canonical mode")
     ax.set_ylabel(r"squared correlation $\rho^2$")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import matplotlib as mpl
@@ -24,6 +24,7 @@ __all__ = [
     "log_steps",
     "mark_training_lengths",
     "note",
+    "titled",
     "without_padding",
 ]
 
@@ -61,9 +62,9 @@ def draw(
         middle, low, high = _median_interval(lines)
         seeds = len(set(values(runs, "train_seed"))) == len(lines)
         label = f"{label} ({len(lines)} {'seeds' if seeds else 'runs'})"
-    if low is not None and high is not None:
-        ax.fill_between(steps, low, high, color=style.color, alpha=0.2, lw=0)
     there = np.flatnonzero(np.isfinite(middle))  # a line goes on where a grid has gaps
+    if low is not None and high is not None:
+        ax.fill_between(steps[there], low[there], high[there], color=style.color, alpha=0.2, lw=0)
     ax.plot(
         steps[there],
         _drawable(ax, middle[there]),
@@ -157,9 +158,14 @@ def by_task(result: xr.Dataset, name: str, panels: Sequence[tuple[str, Panel]]) 
             runs = without_padding(task.runs, name)
             for i, (ax, (title, panel)) in enumerate(zip(row, panels, strict=True)):
                 panel(runs, ax)
-                ax.set_title(f"{task.label}: {title}" if i == 0 else title)
+                ax.set_title(titled(task.label, title) if i == 0 else title)
         legend(figure, list(axes[:, 0]))
     return figure
+
+
+def titled(label: str, title: str) -> str:
+    """Return a title that begins with its task, on a line of its own if that is long."""
+    return f"{label}: {title}" if len(label) + len(title) < 55 else f"{label}\n{title}"
 
 
 def legend(figure: Figure, axes: list[Axes]) -> None:
@@ -171,8 +177,14 @@ def legend(figure: Figure, axes: list[Axes]) -> None:
         list(handles.values()),
         list(handles),
         loc="outside upper center",
-        ncols=min(9, len(handles)),
+        ncols=_columns(handles),
     )
+
+
+def _columns(labels: Iterable[str]) -> int:
+    """Return how many entries of a legend fit beside each other on a page's width."""
+    longest = max((len(label) for label in labels), default=0)
+    return max(1, min(9, 130 // (longest + 9)))
 
 
 def without_padding(runs: xr.Dataset, name: str, x: str = "lag") -> xr.Dataset:

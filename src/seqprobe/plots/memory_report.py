@@ -82,6 +82,8 @@ def memory_report(
             ax = figure.add_subplot(grid[i // _COLUMNS, i % _COLUMNS])
             draw(results[name], ax)
             ax.set_title(heading)
+            if name == "ipc":
+                ax.legend(fontsize=5)
         figure.text(0.075, 0.972, title, size=10, weight="bold", va="top")
         place = 0.035 + text_height
         for name, pieces in wrapped:

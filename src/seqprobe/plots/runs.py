@@ -64,7 +64,8 @@ def groups(result: xr.Dataset, key: Literal["model", "task"]) -> list[Group]:
     for (name, own), rows in zip(distinct, members, strict=True):
         same = [other for other_name, other in distinct if other_name == name]
         differing = [k for k in own if any(other.get(k) != own[k] for other in same)]
-        label = " ".join([name, *(f"{k}={own[k]}" for k in differing)])
+        shown = [k for k in differing if own[k] is not None and k != "vocabulary"]
+        label = " ".join([name, *(f"{k}={own[k]}" for k in shown)]).replace("$", r"\$")
         found.append(Group(name, label, same.index(own), runs.isel(run=rows)))
     return found
 

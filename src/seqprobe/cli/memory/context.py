@@ -12,6 +12,7 @@ from seqprobe.cli.analysis import Subject, View, analysis_command, text
 from seqprobe.cli.common import Steps
 from seqprobe.cli.memory.group import command
 from seqprobe.cli.memory.options import LENGTH, counted, sequences
+from seqprobe.files import sha256
 from seqprobe.memory.context import DAMAGES
 
 EXAMPLES = """\b
@@ -32,7 +33,7 @@ def _lengths(damage: str) -> Callable[[xr.Dataset], str]:
 VIEW = View(
     schema="seqprobe.memory.context_use/1",
     columns={
-        "loss (nats)": lambda r: text(r["loss"], 4),
+        "loss": lambda r: text(r["loss"], 4),
         **{f"ecl, {damage}": _lengths(damage) for damage in DAMAGES},
     },
     as_json=lambda r: {
@@ -51,8 +52,9 @@ VIEW = View(
         counted(
             results,
             "ecl, effective context length: the smallest number n of inputs left whole"
-            " from which on the damage to the rest costs at most delta nats per step, as"
-            " delta: n; - where it costs more even at the largest n",
+            " from which on the damage to the rest costs at most delta per step (in nats, or in"
+            " fractions of target variance), as delta: n; - where it costs more even at the"
+            " largest n",
         ),
     ],
 )
@@ -72,7 +74,8 @@ VIEW = View(
     click.option(
         "--text",
         metavar="FILE",
-        help="For 'chartext': test on this text; its characters must be in the vocabulary.",
+        help="For 'chartext': test on the last 5 % of this text; its characters must be in the"
+        " vocabulary.",
     ),
     sequences(_SEQUENCES),
     examples=EXAMPLES,
@@ -92,11 +95,15 @@ def context(
     if text is not None:
         subject.use_text(text)
     batch = subject.batch(sequences or subject.up_to(_SEQUENCES, length), length)
-    return seqprobe.memory.context_use(
+    contexts = contexts or subject.contexts(batch)
+    result = seqprobe.memory.context_use(
         subject.model,
         batch,
-        max_context=max(contexts) if contexts else None,
-        contexts=contexts or subject.contexts(batch),
+        max_context=max(contexts),
+        contexts=contexts,
         seed=subject.seed,
         on_progress=subject.update,
     )
+    if text is not None:
+        result.attrs |= {"text": text, "text_sha256": sha256(text)}
+    return result

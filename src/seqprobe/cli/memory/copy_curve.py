@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ import xarray as xr
 import seqprobe.memory
 from seqprobe.cli.analysis import Subject, View, analysis_command, text, with_interval
 from seqprobe.cli.common import Steps
+from seqprobe.cli.inputs import RETRAINED_SUFFIX
 from seqprobe.cli.memory.group import command
 from seqprobe.config import from_mapping
 from seqprobe.errors import InterruptedRunError, NotApplicableError, UsageError
@@ -50,8 +52,11 @@ def _as_json(result: xr.Dataset) -> dict[str, Any]:
     names = ["T50", "area", "answer_lag"]
     for name in ("accuracy", "accuracy_sequence", "symbols", "bits_ba", "bits_mi", "bits_fano"):
         names += [name, f"{name}_ci"]
+    half = float(result["T50"])
     return {
         "protocol": result.attrs["protocol"],
+        "trained": json.loads(result.attrs.get("trained", "null")),
+        "T50_is": {0.0: "below all delays", np.inf: "above all delays"}.get(half, "among them"),
         "chance": result.attrs["chance"],
         "delays": result["length"].values,
         **{name: result[name].values for name in (*names, "accuracy_all_positions")},
@@ -105,7 +110,7 @@ VIEW = View(
     ),
     click.option(
         "--sequences",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 2**31),
         default=1000,
         show_default=True,
         help="Test sequences per delay.",
@@ -139,6 +144,8 @@ def copy_curve(
         for i, delay in enumerate(delays):
             models[delay] = _retrained(subject, task, delay, folder, i, len(delays))
     else:
+        if folder is not None:
+            raise UsageError(f"--folder is for models trained anew, not for --protocol {protocol}")
         models = subject.model
     result = seqprobe.memory.copy_curve(
         models, task, delays, protocol=protocol, n_sequences=sequences, seed=subject.seed
@@ -146,7 +153,21 @@ def copy_curve(
     from seqprobe.provenance import model_attrs
 
     result.attrs |= model_attrs(subject.model)
+    if isinstance(models, dict):
+        result.attrs["trained"] = json.dumps([_origin(d, m) for d, m in models.items()])
     return result
+
+
+def _origin(delay: int, model: Model) -> dict[str, Any]:
+    """Return which file was measured at a delay."""
+    assert model.origin is not None  # it was read from a file
+    origin = model.origin
+    return {
+        "delay": delay,
+        "checkpoint": origin.path,
+        "sha256": origin.sha256,
+        "solved": origin.solved,
+    }
 
 
 def _protocol(subject: Subject, asked: CopyProtocol | None) -> tuple[DelayedRecall, CopyProtocol]:
@@ -190,7 +211,7 @@ def _retrained(
     if there.config == subject.task.config and checkpoint.status == "complete":
         return subject.model
     path = Path(subject.path)
-    home = make_folder(folder or path.with_name(f"{path.stem}-retrained"))
+    home = make_folder(folder or path.with_name(f"{path.stem}{RETRAINED_SUFFIX}"))
     settings = dict(checkpoint.train)
     until = settings.pop("until")
     name = checkpoint.model["name"]
@@ -214,6 +235,10 @@ def _retrained(
             resume=True,
             on_step=on_step,
         )
+    except UsageError as error:
+        raise UsageError(
+            f"'{made}' was made by another training; delete it, or take another --folder ({error})"
+        ) from None
     except InterruptedRunError:
         raise InterruptedRunError(
             f"interrupted while training '{made}'; the same command goes on from there"

@@ -63,8 +63,8 @@ def information(
         subject.model,
         batch,
         part=part,
-        max_lag=subject.max_lag(length) if max_lag is None else max_lag,
-        lags=lags or subject.lags(batch, max_lag, decoded=True),
+        max_lag=max_lag,
+        lags=lags,
         seed=subject.seed,
         on_progress=subject.update,
     )

@@ -80,7 +80,7 @@ VIEW = View(
     ),
     click.option(
         "--samples",
-        type=click.IntRange(100),
+        type=click.IntRange(100, 10**7),
         default=20_000,
         show_default=True,
         help="Time steps that count.",

@@ -83,6 +83,6 @@ def linear(
         subject.model,
         batch,
         part=part,
-        max_lag=subject.max_lag(length) if max_lag is None else max_lag,
+        max_lag=max_lag,
         seed=subject.seed,
     )

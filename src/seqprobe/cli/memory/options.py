@@ -13,7 +13,9 @@ from seqprobe.cli.common import Steps
 __all__ = ["LAGS", "LENGTH", "MAX_LAG", "PART", "at_peak", "counted", "sequences"]
 
 LENGTH = click.option(
-    "--length", type=click.IntRange(1), help="Length of the sequences.  [default: as trained]"
+    "--length",
+    type=click.IntRange(1, 2**31),
+    help="Length of the sequences.  [default: as trained]",
 )
 MAX_LAG = click.option(
     "--max-lag",
@@ -39,7 +41,7 @@ def sequences(default: int) -> object:
     """Return the option for the number of test sequences."""
     return click.option(
         "--sequences",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 2**31),
         help=f"Number of test sequences.  [default: {default}, or all if there are fewer]",
     )
 

@@ -83,7 +83,7 @@ def perturbation(
     return seqprobe.memory.perturbation_profile(
         subject.model,
         batch,
-        sizes=sizes,
+        sizes=list(dict.fromkeys(sizes)),
         max_lag=subject.max_lag(length) if max_lag is None else max_lag,
         lags=lags or subject.lags(batch, max_lag),
         seed=subject.seed,

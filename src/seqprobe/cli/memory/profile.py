@@ -101,7 +101,9 @@ VIEW = View(
     "profile",
     VIEW,
     click.option(
-        "--length", type=click.IntRange(1), help="Length of the sequences.  [default: as trained]"
+        "--length",
+        type=click.IntRange(1, 2**31),
+        help="Length of the sequences.  [default: as trained]",
     ),
     click.option(
         "--max-lag",
@@ -111,7 +113,7 @@ VIEW = View(
     ),
     click.option(
         "--sequences",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 2**31),
         help="Number of test sequences.  [default: 64, 256 for last-step tasks]",
     ),
     click.option(
