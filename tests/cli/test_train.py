@@ -105,7 +105,13 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "seqprobe", "train", "gru", "delay", "-o", "x.pt"]
     arguments += ["--steps", "100000", "--set", "train.eval_every=5", "--set", "model.width=4"]
     process = subprocess.Popen(
-        arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests run in the background have SIGINT ignored, and their children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "x.resume.pt").exists() and time.monotonic() < deadline:
