@@ -193,9 +193,7 @@ def test_interval_of_the_memory_capacity_covers() -> None:
 
 def test_unrelated_states_have_no_capacity_and_keep_no_direction() -> None:
     u = torch.from_numpy(inputs(64, 96))
-    model = Filter(0.5 * np.eye(8), np.zeros(8))
     noise = build_model("gru", Spec("continuous", 1, "regression", 1), {"width": 4})
-    del model
     result = linear_memory(noise, u.float(), max_lag=40)
     assert float(result["directions"]) <= 4
     rng = np.random.default_rng(0)

@@ -36,6 +36,7 @@ __all__ = [
     "analysis_command",
     "number",
     "of_checkpoint",
+    "path_of",
     "short_names",
     "text",
     "with_interval",
@@ -78,19 +79,20 @@ class Subject:
     @property
     def path(self) -> str:
         """The file, as the user wrote it."""
-        assert self.checkpoint.origin is not None  # it was read from a file
-        return self.checkpoint.origin.path
+        return path_of(self.checkpoint)
 
-    def batch(self, sequences: int | None = None, length: int | None = None) -> Batch:
-        """Return test sequences: 64, or 256 for last-step tasks, or all if there are fewer."""
+    def batch(
+        self, sequences: int | None = None, length: int | None = None, default: int | None = None
+    ) -> Batch:
+        """Return test sequences; by default so many, or all if there are fewer.
+
+        Without a `default` that is 64, or 256 for last-step tasks.
+        """
         if sequences is None:
-            sequences = self.up_to(_SEQUENCES[self.task.spec.readout], length)
+            sequences = _SEQUENCES[self.task.spec.readout] if default is None else default
+            there = self.task.count("test", length)
+            sequences = sequences if there is None else min(sequences, max(1, there))
         return self.task.batch("test", sequences, seed=self.seed, length=length)
-
-    def up_to(self, sequences: int, length: int | None = None) -> int:
-        """Return a number of test sequences, or all that there are of that length."""
-        there = self.task.count("test", length)
-        return sequences if there is None else min(sequences, max(1, there))
 
     def use_text(self, path: str) -> None:
         """Test on another text; its characters must be in the checkpoint's vocabulary."""
@@ -100,25 +102,31 @@ class Subject:
             )
         self.task = make_task("chartext", self.checkpoint.task["config"] | {"text": path})
 
-    def max_lag(self, length: int | None = None) -> int | None:
-        """Return a window that shows the task's answers, or None for what an analysis takes."""
-        length = self.task.length if length is None else length
+    def max_lag(self, asked: int | None, length: int) -> int | None:
+        """Return the largest lag asked for, or one that shows the task's answers.
+
+        None where two thirds of the length, or what else an analysis takes, shows them.
+        """
+        if asked is not None:
+            return asked
         reach = self.task.reach(length)
         if reach is None or reach <= 2 * length // 3 or reach >= length:
             return None
         return reach
 
-    def lags(self, batch: Batch, max_lag: int | None) -> list[int]:
+    def lags(self, max_lag: int | None, length: int) -> list[int]:
         """Return lags about ten per decade, and those around the task's answers."""
-        length = batch.inputs.shape[1]
-        if max_lag is None:
-            max_lag = self.max_lag(length)
+        max_lag = self.max_lag(max_lag, length)
         largest = make_window(self.model, length, max_lag, 1).max_lag
         return lag_grid(largest, self.task.reach(length))
 
-    def contexts(self, batch: Batch) -> list[int]:
-        """Return numbers of inputs about ten per decade, and those around the task's answers."""
-        return [n for n in self.lags(batch, None) if n > 0]
+    def window(self, batch: Batch, max_lag: int | None, lags: list[int] | None) -> dict[str, Any]:
+        """Return what a profile over some lags is called with, defaults for what is None."""
+        length = batch.inputs.shape[1]
+        return {
+            "max_lag": self.max_lag(max_lag, length),
+            "lags": lags or self.lags(max_lag, length),
+        }
 
 
 @dataclass(frozen=True)
@@ -254,7 +262,7 @@ def _show(outcome: Outcome, view: View, as_json: bool, quiet: bool) -> None:
         ]
         echo_json({"schema": view.schema, "results": results, "skipped": outcome.skipped})
     elif outcome.results:
-        names = short_names([_path(checkpoint) for checkpoint in outcome.checkpoints])
+        names = short_names([path_of(checkpoint) for checkpoint in outcome.checkpoints])
         rows = [
             [name, *_identity(checkpoint), *(cell(result) for cell in view.columns.values())]
             for name, checkpoint, result in zip(
@@ -293,7 +301,8 @@ def _identity(checkpoint: Checkpoint) -> list[str]:
     ]
 
 
-def _path(checkpoint: Checkpoint) -> str:
+def path_of(checkpoint: Checkpoint) -> str:
+    """Return the file of a checkpoint, as the user wrote it."""
     assert checkpoint.origin is not None  # it was read from a file
     return checkpoint.origin.path
 

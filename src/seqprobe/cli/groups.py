@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,34 +31,33 @@ class DefaultGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Move the subcommand's name to the front, adding the default one if there is none."""
-        position = self._position(ctx, args)
+        words = list(self._words(ctx, args))
+        position = next((i for i, word in words if word in self.commands), None)
         if position is None:
-            self._check_spelling(ctx, args)
+            self._check_spelling(ctx, words[0][1] if words else "")
             return super().parse_args(ctx, [self.default, *args])
         return super().parse_args(ctx, [args[position], *args[:position], *args[position + 1 :]])
 
-    def _check_spelling(self, ctx: click.Context, args: list[str]) -> None:
+    def _check_spelling(self, ctx: click.Context, word: str) -> None:
         """Refuse a first word that is no file and nearly the name of a subcommand."""
-        word = next((a for a in args if not a.startswith("-")), None)
-        if word is None or Path(word).exists() or not word.replace("-", "").isalpha():
+        if Path(word).exists() or not word.replace("-", "").isalpha():
             return
         if close := difflib.get_close_matches(word.lower(), self.commands, n=1, cutoff=0.75):
             ctx.fail(f"no file and no subcommand is named '{word}'; did you mean '{close[0]}'?")
 
-    def _position(self, ctx: click.Context, args: list[str]) -> int | None:
-        """Return where the first argument that names a subcommand stands."""
+    def _words(self, ctx: click.Context, args: list[str]) -> Iterator[tuple[int, str]]:
+        """Yield position and text of what is neither an option nor the value of one."""
         takes_value = self._options_with_value(ctx)
         skip = False
         for i, word in enumerate(args):
             if skip:
                 skip = False
             elif word == "--":
-                return None
+                return
             elif word in takes_value:
                 skip = True
-            elif word in self.commands:
-                return i
-        return None
+            elif not word.startswith("-"):
+                yield i, word
 
     def _options_with_value(self, ctx: click.Context) -> set[str]:
         return {

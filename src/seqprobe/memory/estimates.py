@@ -10,6 +10,7 @@ from seqprobe.schema import variable
 __all__ = [
     "CI",
     "INTERVAL",
+    "Z",
     "ci_coordinate",
     "estimate",
     "lag_grid",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 CI = (2.5, 97.5)
+Z = 1.959963984540054  # of a two-sided 95 %
 _REPLICATES = 1000
 INTERVAL = f"95 % percentile, {_REPLICATES} bootstrap replicates over sequences"
 

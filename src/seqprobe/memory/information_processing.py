@@ -15,6 +15,7 @@ from scipy.stats import chi2
 from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.memory.linear_memory import orthonormal_basis
 from seqprobe.memory.states import collect
 from seqprobe.memory.summary import steps
 from seqprobe.memory.window import describe, make_window, sequences
@@ -232,9 +233,7 @@ def capacities(
     on_progress
         Called with the number of functions done.
     """
-    centred = states - states.mean(axis=0)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    basis = left[:, sizes > precision * sizes[0]]
+    basis = orthonormal_basis(states, precision)
     rank, n = basis.shape[1], len(basis)
     threshold = float(chi2.ppf(1 - _SPURIOUS, rank) / n)
     polynomials = _polynomials(lagged, max(d for f in functions for _, d in f), law)

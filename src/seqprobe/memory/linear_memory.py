@@ -12,7 +12,7 @@ from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, recentred, resample
 from seqprobe.memory.states import collect
 from seqprobe.memory.summary import steps
-from seqprobe.memory.window import describe, sequences
+from seqprobe.memory.window import check_lag, describe, sequences
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
@@ -25,6 +25,7 @@ __all__ = [
     "lagged_inputs",
     "linear_memory",
     "memory_curve",
+    "orthonormal_basis",
 ]
 
 _RIDGE = 1e-6  # times the number of samples
@@ -152,10 +153,7 @@ def decoded_lag(z: np.ndarray, max_lag: int | None) -> int:
     if max_lag is None:
         needed = -(-_SAMPLES * z.shape[2] // max(1, len(z) // 2))
         max_lag = max(0, min(2 * length // 3, length - needed))
-    if not 0 <= max_lag < length:
-        raise UsageError(
-            f"lag {max_lag} does not fit sequences of {length} steps (allowed: 0 to {length - 1})"
-        )
+    check_lag(max_lag, length)
     return max_lag
 
 
@@ -257,19 +255,25 @@ def _squared_correlation(p: np.ndarray, x: np.ndarray, weights: np.ndarray) -> n
     return result
 
 
-def canonical_spectrum(z: np.ndarray, lagged: np.ndarray, precision: float = 1e-10) -> np.ndarray:
-    """Return the canonical correlations of (n, d) with (n, L) samples, descending.
+def orthonormal_basis(samples: np.ndarray, precision: float = 1e-10) -> np.ndarray:
+    """Return a basis (n, r) of the centred columns of (n, d).
 
     Directions smaller than `precision` times the largest are rounding and left out.
     """
-    bases = []
-    for values in (z, lagged):
-        centred = values - values.mean(axis=0)
-        left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-        bases.append(left[:, sizes > precision * sizes[0]])
-    found: np.ndarray = np.linalg.svd(bases[0].T @ bases[1], compute_uv=False)
-    capped: np.ndarray = np.minimum(found, 1.0)
-    return capped
+    left, sizes, _ = np.linalg.svd(samples - samples.mean(axis=0), full_matrices=False)
+    basis: np.ndarray = left[:, sizes > precision * sizes[0]]
+    return basis
+
+
+def canonical_spectrum(z: np.ndarray, lagged: np.ndarray) -> np.ndarray:
+    """Return the canonical correlations of (n, d) with (n, L) samples, descending."""
+    return _correlations(orthonormal_basis(z), orthonormal_basis(lagged))
+
+
+def _correlations(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the cosines between the spaces of two orthonormal bases, descending."""
+    found: np.ndarray = np.minimum(np.linalg.svd(left.T @ right, compute_uv=False), 1.0)
+    return found
 
 
 def _spectrum(z: np.ndarray, u: np.ndarray, max_lag: int) -> dict[str, xr.Variable]:
@@ -278,8 +282,11 @@ def _spectrum(z: np.ndarray, u: np.ndarray, max_lag: int) -> dict[str, xr.Variab
     modes = min(flat.shape[1], wide)
     rho, directions = np.full(modes, np.nan), np.nan
     if wide <= _LARGEST_SPECTRUM and len(flat) >= 2 * (flat.shape[1] + wide):
+        basis = orthonormal_basis(flat)
         found, null = (
-            canonical_spectrum(flat, lagged_inputs(inputs, max_lag).reshape(len(flat), -1))
+            _correlations(
+                basis, orthonormal_basis(lagged_inputs(inputs, max_lag).reshape(len(flat), -1))
+            )
             for inputs in (u, np.roll(u, 1, axis=0))
         )
         rho[:] = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 
@@ -17,7 +16,7 @@ from seqprobe.memory.interventions import changes_by_lag
 from seqprobe.memory.summary import steps
 from seqprobe.memory.total_effect import check_lags
 from seqprobe.memory.window import describe, is_classifier, make_window, reals
-from seqprobe.models.access import borrowed, check_causal, in_dtype
+from seqprobe.models.access import borrowed, check_causal, float64_twin
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
@@ -90,9 +89,7 @@ def perturbation_profile(
         raise UsageError("inputs never vary, so that a push has no unit; give other sequences")
     pushes = [size * deviation for size in sizes]
     few = slice(0, _FLOOR_SEQUENCES)
-    exact = (
-        None if x.dtype == torch.float64 else in_dtype(copy.deepcopy(model).cpu(), torch.float64)
-    )
+    exact = None if x.dtype == torch.float64 else float64_twin(model)
     total = len(pushes) * len(window.times) * len(lags)
     squares, floors = [], []
     with borrowed(model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqprobe.memory.jacobian import squared_jacobians
-from seqprobe.models.access import borrowed, in_dtype
+from seqprobe.models.access import borrowed, float64_twin
 
 __all__ = ["Precision", "compare_with_float64"]
 
@@ -56,8 +55,7 @@ def compare_with_float64(
     """
     if x.dtype == torch.float64:
         return Precision()
-    # On the CPU, because not every device has float64; one sequence is cheap.
-    exact_model = in_dtype(copy.deepcopy(model).cpu(), torch.float64)
+    exact_model = float64_twin(model)
     with borrowed(exact_model):
         exact_squares = squared_jacobians(
             exact_model,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
+from seqprobe.memory.estimates import CI, Z, ci_coordinate
 from seqprobe.schema import variable
 
 __all__ = [
@@ -21,8 +22,6 @@ __all__ = [
 ]
 
 _REPLICATES = 500
-_CI = (2.5, 97.5)
-_Z = 1.959963984540054  # of a two-sided 95 %
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Recalled:
 
 def wilson(rate: float, n: float) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a rate found in `n` independent trials."""
-    centre = (rate + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n * n))
+    centre = (rate + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(rate * (1 - rate) / n + Z**2 / (4 * n * n))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
@@ -116,7 +115,7 @@ def summarise(
     data |= _interval_of("area", _areas(delays, corrected.T), "mean recall over log delay", "1")
     coords = {
         "length": variable(("length",), delays, "delay T", "steps"),
-        "ci_bound": variable(("ci_bound",), np.array(_CI), "percentile of the interval", "percent"),
+        "ci_bound": ci_coordinate(),
     }
     return xr.Dataset(data, coords)
 
@@ -205,7 +204,7 @@ def _areas(delays: np.ndarray, curves: np.ndarray) -> np.ndarray:
 
 def _bounded(replicates: np.ndarray) -> np.ndarray:
     """Return the estimate (first) and the interval of its replicates (the rest)."""
-    ends = np.percentile(replicates[1:], _CI, method="inverted_cdf")
+    ends = np.percentile(replicates[1:], CI, method="inverted_cdf")
     return np.array([replicates[0], *ends])
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.models import Model, SequenceModule, Trace
-from seqprobe.models.access import borrowed
+from seqprobe.models.access import borrowed, refuse_lookahead
 from seqprobe.state import flatten
 
 __all__ = ["collect"]
@@ -36,11 +36,7 @@ def collect(model: nn.Module, x: Tensor, part: str) -> Tensor:
             f"{type(model).__name__} has no states to look into: it does not keep the contract of"
             " seqprobe.models.SequenceModule"
         )
-    if not model.causal:
-        raise NotApplicableError(
-            "model is bidirectional: it reads the future, so 'how far back' has no meaning; use a"
-            " causal model"
-        )
+    refuse_lookahead(model)
     with borrowed(model), torch.no_grad():
         if part == "state":
             return _streamed(model, x)

@@ -10,7 +10,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from seqprobe.errors import SeqprobeError, UsageError
-from seqprobe.memory.estimates import CI, ci_coordinate, lag_grid
+from seqprobe.memory.estimates import CI, Z, ci_coordinate, lag_grid
 from seqprobe.memory.interventions import (
     changes_by_lag,
     divergence,
@@ -24,8 +24,6 @@ from seqprobe.schema import variable
 from seqprobe.tasks import Batch
 
 __all__ = ["total_effect"]
-
-_Z = 1.959963984540054
 
 
 def total_effect(
@@ -167,8 +165,8 @@ def _interval(
 ) -> np.ndarray:
     """Return the 95 % interval (2, lag) from movements (n, lag) of pairs."""
     still = (change == 0).all(axis=0) & reached
-    high = np.where(still, 3 / len(change), index + _Z * se)
-    return np.stack([np.maximum(index - _Z * se, 0.0), high])
+    high = np.where(still, 3 / len(change), index + Z * se)
+    return np.stack([np.maximum(index - Z * se, 0.0), high])
 
 
 def _effective(change: np.ndarray) -> np.ndarray:

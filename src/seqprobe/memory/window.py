@@ -15,7 +15,7 @@ from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.models.access import like_parameters
 from seqprobe.tasks import Batch
 
-__all__ = ["Window", "describe", "embedded", "is_classifier", "make_window", "reals", "sequences"]
+__all__ = ["Window", "check_lag", "describe", "is_classifier", "make_window", "reals", "sequences"]
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,13 @@ def sequences(model: nn.Module, batch: Tensor | Batch) -> Tensor:
 def reals(model: nn.Module, batch: Tensor | Batch) -> Tensor:
     """Return inputs to differentiate by, (N, T, D): for a token model, the embedding."""
     x = sequences(model, batch)
-    if not x.is_floating_point() and not hasattr(model, "embed"):
+    if x.is_floating_point():
+        return x
+    if not hasattr(model, "embed"):
         raise NotApplicableError(
             "model takes tokens and has no 'embed' method, so there is no input to"
             " differentiate; give it one that returns (B, T, E)"
         )
-    return embedded(model, x)
-
-
-def embedded(model: nn.Module, x: Tensor) -> Tensor:
-    """Return reals as they are, and tokens embedded if the model shows how."""
-    if x.is_floating_point() or not hasattr(model, "embed"):
-        return x
     with torch.no_grad():
         return cast("Callable[[Tensor], Tensor]", model.embed)(x)
 
@@ -78,16 +73,21 @@ def make_window(model: nn.Module, length: int, max_lag: int | None, n_times: int
     last_only = spec is not None and spec.readout == "last"
     if max_lag is None:
         max_lag = length - 1 if last_only else 2 * length // 3
-    if not 0 <= max_lag < length:
-        raise UsageError(
-            f"lag {max_lag} does not fit sequences of {length} steps (allowed: 0 to {length - 1})"
-        )
+    check_lag(max_lag, length)
     if n_times < 1:
         raise UsageError(f"number of output times is {n_times} (allowed: at least 1)")
     if last_only:
         return Window(max_lag, [length - 1])
     spread = np.linspace(max_lag, length - 1, min(n_times, length - max_lag)).round().astype(int)
     return Window(max_lag, [int(t) for t in np.unique(spread)])
+
+
+def check_lag(lag: int, length: int) -> None:
+    """Refuse a lag that does not fit sequences of T steps."""
+    if not 0 <= lag < length:
+        raise UsageError(
+            f"lag {lag} does not fit sequences of {length} steps (allowed: 0 to {length - 1})"
+        )
 
 
 def is_classifier(model: nn.Module) -> bool:

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError, SeqprobeError
 
-__all__ = ["borrowed", "check_causal", "first_output", "in_dtype", "like_parameters"]
+__all__ = [
+    "borrowed",
+    "check_causal",
+    "first_output",
+    "float64_twin",
+    "in_dtype",
+    "like_parameters",
+    "refuse_lookahead",
+]
 
 
 @contextmanager
@@ -82,6 +90,26 @@ def _other(x: Tensor, value: Tensor) -> Tensor:
     return torch.where(value == low, high, low)
 
 
+def refuse_lookahead(model: nn.Module) -> None:
+    """Refuse a model that is declared to read the future.
+
+    Raises
+    ------
+    NotApplicableError
+        If it is.
+    """
+    if not getattr(model, "causal", True):
+        raise NotApplicableError(
+            "model is bidirectional: it reads the future, so 'how far back' has no meaning;"
+            " use a causal model"
+        )
+
+
+def float64_twin(model: nn.Module) -> nn.Module:
+    """Return a copy in float64 on the CPU, because not every device has float64."""
+    return in_dtype(copy.deepcopy(model).cpu(), torch.float64)
+
+
 def check_causal(model: nn.Module, x: Tensor) -> None:
     """Refuse a model whose past outputs change with a future input.
 
@@ -101,11 +129,7 @@ def check_causal(model: nn.Module, x: Tensor) -> None:
     SeqprobeError
         If an output is not a finite number.
     """
-    if not getattr(model, "causal", True):
-        raise NotApplicableError(
-            "model is bidirectional: it reads the future, so 'how far back' has no meaning;"
-            " use a causal model"
-        )
+    refuse_lookahead(model)
     middle = x.shape[1] // 2
     pushed = x[:1].clone()
     pushed[:, middle] = _other(x, pushed[:, middle])

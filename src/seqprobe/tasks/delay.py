@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from seqprobe.config import bounded
-from seqprobe.errors import UsageError
 from seqprobe.spec import Spec
 from seqprobe.tasks.base import Baseline, Batch, Metric, TaskConfig, mean_square
-from seqprobe.tasks.generated import GeneratedTask
+from seqprobe.tasks.delayed import Delayed
 
 __all__ = ["Delay", "DelayConfig"]
 
@@ -33,7 +32,7 @@ class DelayConfig(TaskConfig):
     delay: int = bounded(20, 0, 2**20)
 
 
-class Delay(GeneratedTask):
+class Delay(Delayed):
     """``y_t = x_{t-D}`` for inputs drawn independently and uniformly from [-1, 1].
 
     Loss: mean squared error over t >= D. Metric: the same divided by the variance of the target,
@@ -51,24 +50,6 @@ class Delay(GeneratedTask):
 
     _variance = 1 / 3
 
-    def __init__(self, config: DelayConfig | None = None) -> None:
-        super().__init__(config)
-        self.check_length(self.length)
-
-    def check_length(self, length: int) -> None:
-        """Refuse a length that ends before the first recall."""
-        if length <= self.config.delay:
-            raise UsageError(
-                f"length {length} leaves no step to recall at delay {self.config.delay}"
-                " (allowed: a length above the delay)"
-            )
-
-    def reach(self, length: int) -> int:
-        """Return the delay."""
-        del length
-        delay: int = self.config.delay
-        return delay
-
     def baseline(self) -> Baseline:
         """Return the score of the best answer that remembers nothing."""
         return Baseline("best memoryless answer, the mean", 1.0)
@@ -76,10 +57,7 @@ class Delay(GeneratedTask):
     def draw(self, rng: np.random.Generator, size: int, length: int) -> Batch:
         """Draw uniform inputs; see `GeneratedTask.draw`."""
         x = torch.from_numpy(rng.uniform(-1, 1, (size, length, 1)).astype(np.float32))
-        y = torch.zeros_like(x)
-        y[:, self.config.delay :] = x[:, : length - self.config.delay]
-        mask = (torch.arange(length) >= self.config.delay).expand(size, length)
-        return Batch(x, y, mask)
+        return self.delayed(x)
 
     def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean squared error over the variance of the target, (B,)."""

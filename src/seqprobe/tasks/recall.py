@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqprobe.config import bounded
-from seqprobe.errors import UsageError
 from seqprobe.spec import Spec
 from seqprobe.tasks.base import Baseline, Batch, Metric, TaskConfig, masked_mean
-from seqprobe.tasks.generated import GeneratedTask
+from seqprobe.tasks.delayed import Delayed
 
 __all__ = ["Recall", "RecallConfig"]
 
@@ -38,7 +37,7 @@ class RecallConfig(TaskConfig):
     symbols: int = bounded(8, 2, 4096)
 
 
-class Recall(GeneratedTask):
+class Recall(Delayed):
     """``y_t = x_{t-D}`` for tokens drawn independently and evenly from K symbols.
 
     What `Delay` is for numbers: a stationary memory whose length is known. Loss: cross-entropy in
@@ -54,25 +53,10 @@ class Recall(GeneratedTask):
 
     def __init__(self, config: RecallConfig | None = None) -> None:
         super().__init__(config)
-        self.check_length(self.length)
         size = self.config.symbols
         self.spec = Spec("token", size, "class", size, "each")
         self.alphabet = size
         self.chance = 1 / size
-
-    def check_length(self, length: int) -> None:
-        """Refuse a length that ends before the first recall."""
-        if length <= self.config.delay:
-            raise UsageError(
-                f"length {length} leaves no step to recall at delay {self.config.delay}"
-                " (allowed: a length above the delay)"
-            )
-
-    def reach(self, length: int) -> int:
-        """Return the delay."""
-        del length
-        delay: int = self.config.delay
-        return delay
 
     def at_delay(self, delay: int) -> Recall:
         """Return the same task at another delay, with as many answers per sequence."""
@@ -90,10 +74,7 @@ class Recall(GeneratedTask):
     def draw(self, rng: np.random.Generator, size: int, length: int) -> Batch:
         """Draw symbols; see `GeneratedTask.draw`."""
         x = torch.from_numpy(rng.integers(0, self.config.symbols, (size, length)))
-        y = torch.zeros_like(x)
-        y[:, self.config.delay :] = x[:, : length - self.config.delay]
-        mask = (torch.arange(length) >= self.config.delay).expand(size, length)
-        return Batch(x, y, mask)
+        return self.delayed(x)
 
     def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the cross-entropy over t >= D, (B,), in nats per symbol."""

@@ -94,8 +94,8 @@ def context(
     """
     if text is not None:
         subject.use_text(text)
-    batch = subject.batch(sequences or subject.up_to(_SEQUENCES, length), length)
-    contexts = contexts or subject.contexts(batch)
+    batch = subject.batch(sequences, length, _SEQUENCES)
+    contexts = contexts or [n for n in subject.lags(None, batch.inputs.shape[1]) if n > 0]
     result = seqprobe.memory.context_use(
         subject.model,
         batch,

@@ -21,6 +21,7 @@ from seqprobe.errors import InterruptedRunError, NotApplicableError, UsageError
 from seqprobe.files import make_folder
 from seqprobe.memory.copy_curve import PROTOCOLS, CopyProtocol, DelayedRecall
 from seqprobe.models import Model, architecture
+from seqprobe.provenance import model_attrs
 from seqprobe.training import Progress, TrainConfig, Until, load, train
 
 EXAMPLES = """\b
@@ -150,8 +151,6 @@ def copy_curve(
     result = seqprobe.memory.copy_curve(
         models, task, delays, protocol=protocol, n_sequences=sequences, seed=subject.seed
     )
-    from seqprobe.provenance import model_attrs
-
     result.attrs |= model_attrs(subject.model)
     if isinstance(models, dict):
         result.attrs["trained"] = json.dumps([_origin(d, m) for d, m in models.items()])

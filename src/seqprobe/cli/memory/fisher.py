@@ -57,10 +57,11 @@ def fisher(
 
     Linearised along the trajectories of test sequences; for models whose state has up to 512 reals.
     """
+    batch = subject.batch(sequences, length, _SEQUENCES)
     return seqprobe.memory.fisher_memory_curve(
         subject.model,
-        subject.batch(sequences or subject.up_to(_SEQUENCES, length), length),
-        max_lag=subject.max_lag(length) if max_lag is None else max_lag,
+        batch,
+        max_lag=subject.max_lag(max_lag, batch.inputs.shape[1]),
         seed=subject.seed,
         on_progress=subject.update,
     )

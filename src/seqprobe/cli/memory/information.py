@@ -58,7 +58,7 @@ def information(
 
     For inputs that are symbols: tokens, one-hot channels, or one channel of few values.
     """
-    batch = subject.batch(sequences or subject.up_to(_SEQUENCES, length), length)
+    batch = subject.batch(sequences, length, _SEQUENCES)
     return seqprobe.memory.symbol_information(
         subject.model,
         batch,

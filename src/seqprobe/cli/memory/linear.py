@@ -78,7 +78,7 @@ def linear(
     Availability is not use: a state may hold what the output ignores. Half of the sequences fit the
     reader, the others test it.
     """
-    batch = subject.batch(sequences or subject.up_to(_SEQUENCES, length), length)
+    batch = subject.batch(sequences, length, _SEQUENCES)
     return seqprobe.memory.linear_memory(
         subject.model,
         batch,

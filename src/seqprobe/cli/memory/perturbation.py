@@ -79,13 +79,12 @@ def perturbation(
     For small pushes this is the gradient profile; what differs is curvature, and below the rounding
     it is noise.
     """
-    batch = subject.batch(sequences or subject.up_to(_SEQUENCES, length), length)
+    batch = subject.batch(sequences, length, _SEQUENCES)
     return seqprobe.memory.perturbation_profile(
         subject.model,
         batch,
         sizes=list(dict.fromkeys(sizes)),
-        max_lag=subject.max_lag(length) if max_lag is None else max_lag,
-        lags=lags or subject.lags(batch, max_lag),
+        **subject.window(batch, max_lag, lags),
         seed=subject.seed,
         on_progress=subject.update,
     )

@@ -146,10 +146,11 @@ def profile(
 
     A path that has the name of a subcommand is written ./NAME.
     """  # noqa: D301  # click reads the backspace as "do not wrap"
+    batch = subject.batch(sequences, length)
     return seqprobe.memory.gradient_profile(
         subject.model,
-        subject.batch(sequences, length),
-        max_lag=subject.max_lag(length) if max_lag is None else max_lag,
+        batch,
+        max_lag=subject.max_lag(max_lag, batch.inputs.shape[1]),
         dtype=None if dtype is None else getattr(torch, dtype),
         seed=subject.seed,
         on_progress=subject.update,

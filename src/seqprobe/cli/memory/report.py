@@ -11,7 +11,7 @@ import xarray as xr
 
 from seqprobe import device as devices
 from seqprobe import schema
-from seqprobe.cli.analysis import AnalysisCommand, Subject, of_checkpoint, short_names
+from seqprobe.cli.analysis import AnalysisCommand, Subject, of_checkpoint, path_of, short_names
 from seqprobe.cli.common import echo_json, progress, run_options, table
 from seqprobe.cli.inputs import analyse_all
 from seqprobe.cli.memory.group import command
@@ -96,7 +96,7 @@ def report(
     with progress(quiet, "checkpoints") as update:
 
         def analyse(checkpoint: Checkpoint, i: int, total: int) -> Report:
-            made, path = Report({}, {}, {}), _path(checkpoint)
+            made, path = Report({}, {}, {}), path_of(checkpoint)
             for j, (name, measure) in enumerate(measures.items()):
 
                 def advance(done: float, of: float, j: int = j, name: str = name) -> None:
@@ -128,7 +128,7 @@ def report(
             }
         )
     elif outcome.results:
-        names = short_names([_path(checkpoint) for checkpoint in outcome.checkpoints])
+        names = short_names([path_of(checkpoint) for checkpoint in outcome.checkpoints])
         rows = [
             [name, *line]
             for name, made in zip(names, outcome.results, strict=True)
@@ -146,11 +146,6 @@ def _measures() -> dict[str, AnalysisCommand]:
     """Return the commands of all measures, in the order of the page."""
     found = {n: c for n, c in command.commands.items() if isinstance(c, AnalysisCommand)}
     return {name: found[name] for name in sorted(found, key=list(QUESTIONS).index)}
-
-
-def _path(checkpoint: Checkpoint) -> str:
-    assert checkpoint.origin is not None  # it was read from a file
-    return checkpoint.origin.path
 
 
 def _lines(made: Report, measures: dict[str, AnalysisCommand]) -> list[tuple[str, str, str]]:

@@ -55,12 +55,11 @@ def substitution(
 
     For models of tokens (recall, chartext, copy with task.encoding=token).
     """
-    batch = subject.batch(sequences or subject.up_to(_SEQUENCES, length), length)
+    batch = subject.batch(sequences, length, _SEQUENCES)
     return seqprobe.memory.substitution_profile(
         subject.model,
         batch,
-        max_lag=subject.max_lag(length) if max_lag is None else max_lag,
-        lags=lags or subject.lags(batch, max_lag),
+        **subject.window(batch, max_lag, lags),
         seed=subject.seed,
         on_progress=subject.update,
     )

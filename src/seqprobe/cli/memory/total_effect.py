@@ -72,11 +72,10 @@ def total_effect(
     Needs no gradient and is the same for all architectures: 1 where an input decides the output, 0
     where it is not used. Half of the sequences lend the inputs that replace those of the others.
     """
-    batch = subject.batch(sequences or subject.up_to(_SEQUENCES, length), length)
+    batch = subject.batch(sequences, length, _SEQUENCES)
     return seqprobe.memory.total_effect(
         subject.model,
         batch,
-        max_lag=subject.max_lag(length) if max_lag is None else max_lag,
-        lags=lags or subject.lags(batch, max_lag),
+        **subject.window(batch, max_lag, lags),
         on_progress=subject.update,
     )
