@@ -15,11 +15,12 @@ import seqprobe
 SOURCE = Path(seqprobe.__file__).parent
 FOUNDATION = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
 # The order in which data flows. A room may import from the foundation and from rooms before it.
-ROOMS = ["data", "tasks", "models", "training", "memory", "plots", "cli"]
+ROOMS = ["data", "tasks", "models", "training", "memory", "dynamics", "plots", "cli"]
 FORBIDDEN = {
     "models": {"data", "tasks"},
     "memory": {"data", "training"},
-    "plots": {"data", "tasks", "models", "training", "memory"},
+    "dynamics": {"data", "training"},
+    "plots": {"data", "tasks", "models", "training", "memory", "dynamics"},
 }
 
 

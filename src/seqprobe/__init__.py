@@ -17,6 +17,7 @@ __all__ = [
     "Trace",
     "__version__",
     "build_model",
+    "dynamics",
     "load",
     "load_checkpoint",
     "make_task",
@@ -35,10 +36,10 @@ _HOME = {
     "make_task": "seqprobe.tasks",
     "train": "seqprobe.training",
 }
-_ROOMS = ("memory", "plots")
+_ROOMS = ("dynamics", "memory", "plots")
 
 if TYPE_CHECKING:
-    from seqprobe import memory, plots
+    from seqprobe import dynamics, memory, plots
     from seqprobe.models import Trace, build_model
     from seqprobe.spec import Spec
     from seqprobe.tasks import Batch, make_task

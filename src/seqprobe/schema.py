@@ -34,7 +34,8 @@ DIMS = frozenset(
     """
     run seed task step trial time lag length layer unit head channel component state fixed_point
     mode edge start bin quantile threshold tolerance load net_a net_b ci_bound epsilon degree
-    """.split()  # noqa: SIM905  # a list of 25 strings is harder to read
+    input output assignment branch cycle
+    """.split()  # noqa: SIM905  # a list of 30 strings is harder to read
 )
 
 

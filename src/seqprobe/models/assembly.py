@@ -78,6 +78,11 @@ class Model(SequenceModule):
         """Return the number of reals the core keeps per row after `length` steps."""
         return self.core.state_size(length)
 
+    def equilibrium(self, x_t: Tensor) -> tuple[State, Tensor] | None:
+        """Return the state of the core under a held input; see `SequenceModule.equilibrium`."""
+        self._check_input(x_t, steps=False)
+        return self.core.equilibrium(self.embed(x_t))
+
     def embed(self, x: Tensor) -> Tensor:
         """Return what the core reads: (B, T, D) or tokens (B, T) to (B, T, E).
 

@@ -62,6 +62,19 @@ class SequenceModule(nn.Module, ABC):
         """Return the number of reals kept per row after `length` steps."""
         raise self._stateless()
 
+    def equilibrium(self, x_t: Tensor) -> tuple[State, Tensor] | None:
+        """Return where the state goes if one input (B, D) is held for ever, in closed form.
+
+        Returns
+        -------
+        tuple, or None
+            The state, and the eigenvalues (B, n), complex, of the Jacobian of its n reals there;
+            None if no closed form is known. It exists where layers are linear in their own state
+            and contract: then there is exactly one fixed point for every input.
+        """
+        del x_t
+        return None
+
     def _stateless(self) -> NotApplicableError:
         return NotApplicableError(
             f"{type(self).__name__} has no step: it reads the whole sequence at once;"
@@ -131,6 +144,19 @@ class Stack(SequenceModule):
             x_t, end = layer.step(x_t, _without_prefix(i, state), scope)
             after |= _with_prefix(i, end)
         return self.norm(x_t), after
+
+    def equilibrium(self, x_t: Tensor) -> tuple[State, Tensor] | None:
+        """Return the state of all layers under a held input; see `SequenceModule.equilibrium`."""
+        state: State = {}
+        eigenvalues = []
+        for i, layer in enumerate(self._layers()):
+            found = layer.equilibrium(x_t)
+            if found is None:
+                return None
+            state |= _with_prefix(i, found[0])
+            eigenvalues.append(found[1])
+            x_t, _ = layer.step(x_t, found[0])
+        return state, torch.cat(eigenvalues, dim=1)
 
     def state_size(self, length: int) -> int:
         """Return the number of reals kept per row after `length` steps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqprobe.config import bounded
 from seqprobe.models.architecture import Architecture, ModelConfig, recurrent_stack
@@ -47,16 +47,14 @@ class IRNNLayer(RNNLayer):
         See `IRNNConfig`.
     """
 
+    nonlinearity = "relu"
+
     def __init__(self, d_in: int, width: int, scale: float = 1.0) -> None:
         super().__init__(d_in, width)
         nn.init.normal_(self.weight_ih, std=_INPUT_STD)
         nn.init.zeros_(self.bias)
         with torch.no_grad():
             nn.init.eye_(self.weight_hh).mul_(scale)
-
-    def activation(self, pre: Tensor) -> Tensor:
-        """Return the new state of a pre-activation."""
-        return torch.relu(pre)
 
 
 ARCHITECTURE = Architecture(

@@ -82,6 +82,7 @@ class LeakyLayer(RecurrentLayer):
     ) -> None:
         super().__init__(d_in, width, gates=1)
         self.form = form
+        self.nonlinearity = activation
         self.activation = _ACTIVATIONS[activation]
         self.self_loops = self_loops
         above = torch.rand(width).clamp(min=1e-3)

@@ -136,6 +136,23 @@ class MambaBlock(SequenceModule):
         y = self.out((y + self.skip * u) * F.silu(gate))
         return x_t + y, {"ssm": h, "conv": window[:, :, 1:]}
 
+    def equilibrium(self, x_t: Tensor) -> tuple[State, Tensor]:
+        """Return ``Delta u B / (1 - exp(Delta A))``; see `SequenceModule.equilibrium`.
+
+        The buffer of the convolution holds the input and adds eigenvalues of zero.
+        """
+        u, _ = self.inp(self.norm(x_t)).chunk(2, dim=1)
+        window = u[..., None].expand(-1, -1, self.past + 1)
+        u = F.silu(self.conv(window))[..., 0]
+        delta, b, _ = self._select(u, None)
+        log_decay = delta[..., None] * -torch.exp(self.log_decay)
+        ssm = (delta * u)[..., None] * b[:, None] / -torch.expm1(log_decay)
+        decay = torch.exp(log_decay).flatten(1)
+        eigenvalues = F.pad(decay, (0, self.inner * self.past))
+        return {"ssm": ssm, "conv": window[:, :, 1:]}, eigenvalues.to(
+            eigenvalues.dtype.to_complex()
+        )
+
     def _select(self, u: Tensor, trace: Trace | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return Delta, B and C of inputs (..., P)."""
         low, b, c = self.select(u).split([self.rank, self.modes, self.modes], dim=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,12 +32,14 @@ class RNNLayer(RecurrentLayer):
         Number of units H.
     """
 
+    nonlinearity: Literal["tanh", "relu"] = "tanh"
+
     def __init__(self, d_in: int, width: int) -> None:
         super().__init__(d_in, width, gates=1)
 
     def activation(self, pre: Tensor) -> Tensor:
         """Return the new state of a pre-activation."""
-        return torch.tanh(pre)
+        return torch.tanh(pre) if self.nonlinearity == "tanh" else torch.relu(pre)
 
     def cell(
         self, inputs_t: Tensor, state: tuple[Tensor, ...], weight: Tensor, put: Put | None

@@ -130,6 +130,14 @@ class S4DBlock(SequenceModule):
             trace.put("ssm", y)
         return x_t + self._mix(y), {"modes": modes}
 
+    def equilibrium(self, x_t: Tensor) -> tuple[State, Tensor]:
+        """Return the modes ``-u / lambda`` and the poles; see `SequenceModule.equilibrium`."""
+        log_pole, drive, _ = self._system()
+        modes = drive / -torch.expm1(log_pole) * self.norm(x_t)[..., None]
+        pole = torch.exp(log_pole)
+        pairs = torch.stack([pole, pole.conj()], dim=-1).flatten()
+        return {"modes": modes}, pairs.expand(len(x_t), -1)
+
     def _system(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``Delta lambda``, the discrete input weight, and C, all (width, N/2) complex."""
         pole = torch.complex(-torch.exp(self.log_decay), self.frequency)

@@ -131,6 +131,16 @@ class TCNBlock(SequenceModule):
                 trace.put(f"pre{i}", value[:, 0])
         return y[:, 0], after
 
+    def equilibrium(self, x_t: Tensor) -> tuple[State, Tensor]:
+        """Return buffers full of what is held, with eigenvalues of zero: nothing is fed back."""
+        y = x_t[..., None]
+        state: State = {}
+        for i, conv in enumerate((self.conv0, self.conv1)):
+            state[f"conv{i}"] = y.expand(-1, -1, conv.past)
+            y = torch.relu(conv(y, state[f"conv{i}"])[0])
+        zeros = x_t.new_zeros(len(x_t), self.state_size(1))
+        return state, zeros.to(zeros.dtype.to_complex())
+
     def _run(self, x: Tensor, state: State | None) -> tuple[Tensor, State, list[Tensor]]:
         y = channels = x.transpose(1, 2)
         after: State = {}

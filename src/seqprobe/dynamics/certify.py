@@ -1,0 +1,98 @@
+"""What is known of a point once it is found: distance to the truth, spectrum, stability."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, eigs
+from torch import Tensor
+
+from seqprobe.dynamics.maps import StateMap
+from seqprobe.dynamics.maps.operators import Operator
+
+__all__ = ["Stability", "leading_eigenvalues", "smallest_singular_value", "spectra", "stability"]
+
+DENSE_SPECTRUM = 512  # reals of the state up to which all eigenvalues are computed
+LEADING = 32  # as many of largest modulus are beyond
+MARGIN = 1e-3
+
+
+class Stability(IntEnum):
+    """What a fixed point is to its neighbourhood."""
+
+    STABLE = 0
+    SADDLE = 1
+    REPELLER = 2
+    MARGINAL = (
+        3  # a modulus within 1e-3 of 1: the count of unstable dimensions is not to be trusted
+    )
+
+
+def spectra(of: StateMap, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues (K, modes) by falling modulus, and the least singular value of J - I (K,).
+
+    All eigenvalues up to 512 reals, the 32 of largest modulus beyond (Arnoldi), where the singular
+    value is NaN if the state has more than 4096.
+    """
+    eigenvalues, smallest = [], []
+    for rows in x.split(32 if of.size <= DENSE_SPECTRUM else 1):
+        _, jacobian, _ = of.linearise(rows, u)
+        if of.size <= DENSE_SPECTRUM:
+            found = torch.linalg.eigvals(jacobian.dense())
+        else:
+            found = leading_eigenvalues(jacobian, of.size)[None]
+        order = found.abs().argsort(dim=1, descending=True, stable=True)
+        eigenvalues.append(found.gather(1, order))
+        if of.size <= 8 * DENSE_SPECTRUM:
+            less = jacobian.dense()
+            less.diagonal(dim1=1, dim2=2).sub_(1.0)
+            smallest.append(smallest_singular_value(less))
+        else:
+            smallest.append(rows.new_full((len(rows),), torch.nan))
+    return torch.cat(eigenvalues), torch.cat(smallest)
+
+
+def leading_eigenvalues(jacobian: Operator, size: int, count: int = LEADING) -> Tensor:
+    """Return the eigenvalues of largest modulus of one Jacobian by Arnoldi iteration."""
+
+    def product(v: np.ndarray) -> np.ndarray:
+        moved = jacobian.times(torch.from_numpy(v.reshape(1, size, 1)))
+        found: np.ndarray = moved.numpy().ravel()
+        return found
+
+    operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
+    start = np.ones(size)  # the same numbers every time
+    found = eigs(operator, min(count, size - 2), which="LM", v0=start, return_eigenvectors=False)
+    return torch.from_numpy(found)
+
+
+def smallest_singular_value(matrices: Tensor) -> Tensor:
+    """Return the least singular value of each matrix (K, n, n), to 1e-4 of it; 0 if singular.
+
+    It is one over the norm of the inverse, by power iteration.
+    """
+    inverse, info = torch.linalg.inv_ex(matrices)
+    v = torch.ones(len(matrices), matrices.shape[1], 2, dtype=matrices.dtype)
+    v[:, ::2, 1] = -1
+    norm = torch.zeros(len(matrices), dtype=matrices.dtype)
+    for _ in range(300):
+        v = torch.linalg.qr(inverse.mT @ (inverse @ v))[0]
+        new = torch.linalg.vector_norm((inverse @ v[..., :1])[..., 0], dim=1)
+        if bool(((new - norm).abs() <= 1e-5 * new).all()):
+            break
+        norm = new
+    return torch.where(info == 0, 1 / norm, 0.0)
+
+
+def stability(eigenvalues: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the number of unstable dimensions, the margin to |lambda| = 1, and `Stability`."""
+    modulus = np.abs(eigenvalues)
+    unstable = (modulus > 1).sum(axis=1)
+    margin = np.abs(modulus - 1).min(axis=1, initial=np.inf)
+    kind = np.full(len(modulus), int(Stability.SADDLE))
+    kind[unstable == 0] = int(Stability.STABLE)
+    kind[unstable == size] = int(Stability.REPELLER)
+    kind[margin < MARGIN] = int(Stability.MARGINAL)
+    return unstable, margin, kind

@@ -1,0 +1,304 @@
+"""Fixed points along a line of inputs: branches, and the folds where they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from seqprobe import provenance
+from seqprobe.dynamics.certify import spectra, stability
+from seqprobe.dynamics.drive import constant_input
+from seqprobe.dynamics.fixed_points import fixed_points
+from seqprobe.dynamics.maps import StateMap, state_map
+from seqprobe.dynamics.readout import readout
+from seqprobe.errors import UsageError
+from seqprobe.schema import variable
+
+__all__ = ["input_sweep"]
+
+_NEWTON_STEPS = 8
+_SAME = 1e-6
+
+
+def input_sweep(
+    model: object,
+    starts: Tensor,
+    begin: Tensor,
+    end: Tensor,
+    *,
+    n_steps: int = 100,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> xr.Dataset:
+    """Follow the fixed points from one input to another, and locate the folds in between.
+
+    A search at both ends gives the branches; each is continued along the line ``u(s) = begin + s
+    (end - begin)`` by the tangent and Newton's method. Where one ends, the fold is solved for:
+    ``r = 0`` together with a singular Jacobian. From there the branch on the other side of the fold
+    is followed back, so that only closed loops of branches that reach neither end are not found.
+
+    Parameters
+    ----------
+    model
+        See `fixed_points`.
+    starts
+        States (S, n) for both searches.
+    begin, end
+        Inputs (d,).
+    n_steps
+        Steps of equal size from s = 0 to s = 1.
+    seed
+        See `fixed_points`.
+    on_progress
+        Called with the number of steps done and their total.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over (step, branch): ``x`` (with state), NaN where a branch does not exist; ``n_unstable``
+        (-1 there), ``leading`` modulus of the eigenvalues, ``index`` (0 there); ``readout`` (with
+        output) if the model has a head. Over ``step``: ``s``, ``u`` (with channel),
+        ``n_branches``, ``index_sum``. Over ``branch``: ``fold_begin`` and ``fold_end``: s of the
+        folds where it begins and ends, NaN where it reaches the end of the line, or where no fold
+        was found; ``fold_x_begin``, ``fold_x_end``.
+
+    Raises
+    ------
+    UsageError
+        If inputs or starts have the wrong size, or are equal.
+
+    Notes
+    -----
+    Branches are lost and won in pairs, so that ``index_sum`` stays what it was; where it does not,
+    a branch was missed. Folds: minimally augmented system (Govaerts 2000), with the
+    derivative of the singular value by automatic differentiation.
+    """
+    of = state_map(model)
+    u0, u1 = constant_input(of, begin), constant_input(of, end)
+    if u0.dim() != 1 or u1.dim() != 1 or bool((u0 == u1).all()):
+        raise UsageError("begin and end must be two different inputs of shape (d,)")
+    if n_steps < 1:
+        raise UsageError(f"{n_steps} steps were asked for (allowed: 1 or more)")
+    line = _Line(of, u0, u1, n_steps)
+    ends = [fixed_points(model, starts, input=u, seed=seed) for u in (u0, u1)]
+    with torch.no_grad():
+        for points in ends:
+            if points.sizes["fixed_point"]:
+                line.scale = max(line.scale, float(np.linalg.norm(points["x"], axis=1).max()))
+        done = 0
+        for points, order in zip(ends, (range(n_steps + 1), range(n_steps, -1, -1)), strict=True):
+            y = of.reduce(torch.from_numpy(points["x"].values))
+            line.follow(y, list(order))
+            done += n_steps
+            if on_progress is not None:
+                on_progress(done, 2 * n_steps)
+        line.turn()
+    return _result(model, of, line, seed)
+
+
+@dataclass
+class _Line:
+    """The line of inputs with the branches along it, each (steps + 1, m), NaN where absent."""
+
+    of: StateMap
+    u0: Tensor
+    u1: Tensor
+    n_steps: int
+    scale: float = 1.0
+    branches: list[Tensor] = field(default_factory=list)
+    folds: list[list[tuple[float, Tensor]]] = field(default_factory=list)
+
+    def u(self, s: float | Tensor) -> Tensor:
+        """Return the input at s."""
+        return self.u0 + s * (self.u1 - self.u0)
+
+    def follow(self, y: Tensor, order: list[int]) -> None:
+        """Follow roots (K, m) of the first step of `order` through the others."""
+        known = [b[order[0]] for b in self.branches]
+        fresh = [row for row in y if not _is_among(row, known, self.scale)]
+        if not fresh:
+            return
+        y = torch.stack(fresh)
+        paths = y.new_full((len(y), self.n_steps + 1, y.shape[1]), torch.nan)
+        paths[:, order[0]] = y
+        alive = torch.arange(len(y))
+        step = (order[-1] - order[0]) / max(len(order) - 1, 1) / self.n_steps
+        for i in order[1:]:
+            if not len(alive):
+                break
+            y, ok = self._advance(y, i / self.n_steps, step)
+            y, alive = y[ok], alive[ok]
+            paths[alive, i] = y
+        self.branches += list(paths)
+
+    def _advance(self, y: Tensor, s: float, step: float) -> tuple[Tensor, Tensor]:
+        """Return the roots at s from those a step before, and which exist (K,)."""
+        before = y
+        _, jacobian, by_input = self.of.linearise_residual(y, self.u(s - step))
+        push = by_input.times((step * (self.u1 - self.u0))[:, None].expand(len(y), -1, 1))
+        tangent = torch.linalg.solve_ex(jacobian.dense(), -push)[0][..., 0]
+        long = torch.linalg.vector_norm(tangent, dim=1) > 0.1 * self.scale
+        y = torch.where((long | ~torch.isfinite(tangent).all(1))[:, None], y, y + tangent)
+        for _ in range(_NEWTON_STEPS):
+            r, jacobian, _ = self.of.linearise_residual(y, self.u(s))
+            y = y - torch.linalg.solve_ex(jacobian.dense(), r)[0]
+        r = self.of.residual(y, self.u(s))
+        settled = torch.linalg.vector_norm(r, dim=1) < 1e-10 * self.scale
+        near = torch.linalg.vector_norm(y - before, dim=1) < 0.3 * self.scale
+        ok = settled & near
+        # Two branches that meet on one root: the one that had farther to go has jumped.
+        moved = torch.linalg.vector_norm(y - before, dim=1)
+        distance = torch.cdist(y, y, compute_mode="donot_use_mm_for_euclid_dist")
+        same = (distance < _SAME * self.scale) & ok[:, None] & ok[None]
+        best = torch.where(same, moved[None], torch.inf).argmin(dim=1)
+        return y, ok & (best == torch.arange(len(y)))
+
+    def turn(self) -> None:
+        """Find the folds of all branches, and the branches on their other sides."""
+        for branch in self.branches:  # which grows on the way
+            there = torch.isfinite(branch).all(dim=1).nonzero()[:, 0].tolist()
+            found = []
+            for i, edge in ((there[0], 0), (there[-1], self.n_steps)):
+                s, y = np.nan, torch.full_like(branch[i], torch.nan)
+                if i != edge:
+                    s, y = self.fold(branch[i], i / self.n_steps)
+                if np.isfinite(s):
+                    back = range(i, self.n_steps + 1) if edge == 0 else range(i, -1, -1)
+                    self._mirror(branch[i], y, list(back))
+                found.append((s, y))
+            self.folds.append(found)
+
+    def _mirror(self, y: Tensor, fold: Tensor, order: list[int]) -> None:
+        """Follow the branch that meets this one at the fold, from the last step before it."""
+        s = order[0] / self.n_steps
+        other = (2 * fold - y)[None]
+        for _ in range(2 * _NEWTON_STEPS):
+            r, jacobian, _ = self.of.linearise_residual(other, self.u(s))
+            other = other - torch.linalg.solve_ex(jacobian.dense(), r)[0]
+        r = self.of.residual(other, self.u(s))
+        near = torch.linalg.vector_norm(other[0] - fold) < 0.3 * self.scale
+        if bool(near) and float(torch.linalg.vector_norm(r)) < 1e-10 * self.scale:
+            self.follow(other, order)
+
+    def fold(self, y: Tensor, s: float) -> tuple[float, Tensor]:
+        """Return s and the unknowns (m,) of the fold nearest to a root; NaN if there is none.
+
+        Newton on ``r = 0``, ``g = 0`` for the last unknown g of the bordered system ``[R b; c' 0]
+        [v; g] = [0; 1]``, which vanishes exactly where R is singular.
+        """
+        limit = 4 / self.n_steps
+        at = torch.cat([y, y.new_tensor([s])])
+        left, _, right = torch.linalg.svd(self._jacobian(at))
+        b, c = left[:, -1], right[-1]
+        for _ in range(30):
+            with torch.enable_grad():
+                point = at.detach().requires_grad_()
+                g = self._singular(point, b, c)
+                slope = torch.autograd.grad(g, point)[0]
+            r, jacobian, by_input = self.of.linearise_residual(at[None, :-1], self.u(at[-1]))
+            along = by_input.times((self.u1 - self.u0)[None, :, None])[0]
+            system = torch.cat([torch.cat([jacobian.dense()[0], along], dim=1), slope[None]])
+            change = torch.linalg.solve_ex(system, torch.cat([r[0], g.detach()[None]]))[0]
+            change = change * min(1.0, 0.2 * self.scale / float(torch.linalg.vector_norm(change)))
+            at = at - change
+            if float(torch.linalg.vector_norm(change)) < 1e-12 * self.scale:
+                if abs(float(at[-1]) - s) <= limit:
+                    return float(at[-1]), at[:-1]
+                break
+            if not bool(torch.isfinite(at).all()):
+                break
+        return np.nan, torch.full_like(y, torch.nan)
+
+    def _jacobian(self, at: Tensor) -> Tensor:
+        """Return R (m, m) at the unknowns and the s of `at` (m + 1,)."""
+        operator = self.of.linearise_residual(at[None, :-1], self.u(at[-1]))[1]
+        return operator.dense()[0]
+
+    def _singular(self, at: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        """Return g, which is zero where R is singular; differentiable."""
+        top = torch.cat([self._jacobian(at), b[:, None]], dim=1)
+        bordered = torch.cat([top, torch.cat([c, c.new_zeros(1)])[None]])
+        unit = torch.zeros_like(bordered[0])
+        unit[-1] = 1.0
+        solved: Tensor = torch.linalg.solve(bordered, unit)
+        return solved[-1]
+
+
+def _is_among(row: Tensor, known: list[Tensor], scale: float) -> bool:
+    return any(float(torch.linalg.vector_norm(row - k)) < _SAME * scale for k in known)
+
+
+def _result(model: object, of: StateMap, line: _Line, seed: int) -> xr.Dataset:
+    """Return the branches as labelled variables."""
+    steps, count = line.n_steps + 1, len(line.branches)
+    s = np.linspace(0, 1, steps)
+    x = np.full((steps, count, of.size), np.nan)
+    unstable, index = np.full((steps, count), -1), np.zeros((steps, count), dtype=int)
+    leading = np.full((steps, count), np.nan)
+    head = readout(model, of)
+    said: list[tuple[int, np.ndarray, np.ndarray]] = []
+    with torch.no_grad():
+        for i in range(steps):
+            u = line.u(s[i])
+            there = [k for k, b in enumerate(line.branches) if bool(torch.isfinite(b[i]).all())]
+            if not there:
+                continue
+            y = torch.stack([line.branches[k][i] for k in there])
+            states = of.lift(y, u)
+            x[i, there] = states.numpy()
+            eigenvalues, _ = spectra(of, states, u)
+            unstable[i, there] = stability(eigenvalues.numpy(), of.size)[0]
+            leading[i, there] = eigenvalues.abs()[:, 0].numpy()
+            residual_jacobian = of.linearise_residual(y, u)[1].dense()
+            index[i, there] = torch.linalg.slogdet(-residual_jacobian)[0].numpy()
+            if head is not None:
+                said.append((i, np.array(there), head(states, u).numpy()))
+        folds = [
+            [(at, of.lift(y[None], line.u(at))[0].numpy()) for at, y in pair] for pair in line.folds
+        ]
+    data = _labelled(line, s, x, unstable, leading, index, folds)
+    if said:
+        y_all = np.full((steps, count, said[0][2].shape[1]), np.nan)
+        for i, rows, values in said:
+            y_all[i, rows] = values
+        data["readout"] = variable(("step", "branch", "output"), y_all, "output", "1")
+    attrs = provenance.attrs(
+        "dynamics.input_sweep", {"n_steps": line.n_steps}, seed=seed, device="cpu", dtype="float64"
+    )
+    return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+
+
+def _labelled(
+    line: _Line,
+    s: np.ndarray,
+    x: np.ndarray,
+    unstable: np.ndarray,
+    leading: np.ndarray,
+    index: np.ndarray,
+    folds: list[list[tuple[float, np.ndarray]]],
+) -> dict[str, xr.Variable]:
+    both, along = ("step", "branch"), ("step",)
+    inputs = torch.stack([line.u(value) for value in s]).numpy()
+    data = {
+        "s": variable(along, s, "position on the line of inputs", "1"),
+        "u": variable((*along, "channel"), inputs, "input", "1"),
+        "x": variable((*both, "state"), x, "fixed point", "1"),
+        "n_unstable": variable(both, unstable, "unstable dimensions, -1 for no point", "1"),
+        "leading": variable(both, leading, "largest modulus of an eigenvalue", "1/step"),
+        "index": variable(both, index, "sign of det(I - J), 0 for no point", "1"),
+        "n_branches": variable(along, (index != 0).sum(axis=1), "fixed points", "1"),
+        "index_sum": variable(along, index.sum(axis=1), "sum of the indices", "1"),
+    }
+    for i, name in enumerate(("begin", "end")):
+        where = np.array([pair[i][0] for pair in folds], dtype=float)
+        points = np.array([pair[i][1] for pair in folds]).reshape(len(folds), x.shape[2])
+        data[f"fold_{name}"] = variable(("branch",), where, f"s of the fold at its {name}", "1")
+        data[f"fold_x_{name}"] = variable(
+            ("branch", "state"), points, f"fixed point of the fold at its {name}", "1"
+        )
+    return data
