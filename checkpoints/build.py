@@ -33,6 +33,8 @@ FLIPFLOP += " --set train.batch=128"
 JSB = "--params 20k --steps 1500 --set train.batch=32 --set train.weight_decay=0.3"
 RECALL = "--until accuracy=0.999 --steps 3000"
 COPY = "--set task.symbols=5 --set task.encoding=token"
+INTEGRATOR = "--set train.batch=128 --set train.lr=2e-3"
+SINE = "--set task.low=2 --set task.high=10 --steps 5000 --set train.batch=64 --set train.lr=2e-3"
 SETTINGS = {
     "delay/rnn": f"--set model.width=128 {DELAY}",
     "delay/gru": f"--set model.width=64 {DELAY}",
@@ -65,6 +67,11 @@ SETTINGS = {
     "digits/mamba": "--set model.width=40 --set model.layers=2 --set model.modes=8 --steps 3000"
     " --set train.batch=32 --set train.lr=2e-3 --set train.weight_decay=0.5",
     **{f"flipflop/{model}": FLIPFLOP for model in ("rnn", "gru", "lstm", "leaky")},
+    "flipflop/gru-stacked": f"--set model.width=32 --set model.layers=2 {FLIPFLOP}",
+    "integrator/rnn": f"--set model.width=64 --steps 5000 {INTEGRATOR}",
+    "integrator/gru": f"--set model.width=32 --steps 3000 {INTEGRATOR}",
+    "sine/rnn": f"--set model.width=64 {SINE}",
+    "sine/gru": f"--set model.width=48 {SINE}",
     **{f"jsb/{model}": f"{JSB} --set train.lr=5e-3" for model in ("rnn", "leaky", "gru", "lstm")},
     "jsb/irnn": f"{JSB} --set train.lr=3e-3",
     "recall/gru": RECALL,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ DIMS = frozenset(
     """
     run seed task step trial time lag length layer unit head channel component state fixed_point
     mode edge start bin quantile threshold tolerance load net_a net_b ci_bound epsilon degree
-    input output assignment branch cycle
+    input output assignment branch cycle row column
     """.split()  # noqa: SIM905  # a list of 30 strings is harder to read
 )
 
@@ -146,7 +146,7 @@ def combine_runs(results: Sequence[xr.Dataset]) -> xr.Dataset:
     }
     differing = {key for result in results for key in result.attrs} - shared.keys()
     rows = []
-    for i, result in enumerate(results):
+    for i, result in enumerate(_numbered(results)):
         label = str(result.attrs.get("checkpoint", f"run {i}"))
         row = result.expand_dims(run=[label])
         for key in sorted(differing):
@@ -165,3 +165,23 @@ def combine_runs(results: Sequence[xr.Dataset]) -> xr.Dataset:
     for key in differing:
         combined[key].attrs = {"long_name": f"{key} of the checkpoint", "units": "1"}
     return combined
+
+
+def _numbered(results: Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """Give dimensions whose sizes differ between results a coordinate to be aligned by."""
+    sizes: dict[Hashable, set[int]] = {}
+    for result in results:
+        for dim, size in result.sizes.items():
+            sizes.setdefault(dim, set()).add(size)
+    made = []
+    for result in results:
+        plain = [dim for dim in result.dims if len(sizes[dim]) > 1 and dim not in result.coords]
+        made.append(
+            result.assign_coords(
+                {
+                    dim: variable((str(dim),), np.arange(result.sizes[dim]), f"{dim} number", "1")
+                    for dim in plain
+                }
+            )
+        )
+    return made

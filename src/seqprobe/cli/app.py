@@ -22,6 +22,11 @@ __all__ = ["main", "run"]
 COMMANDS = {
     "train": ("seqprobe.cli.train", "Train a model on a task and keep it as a checkpoint."),
     "memory": ("seqprobe.cli.memory", "How far back does a trained model remember?"),
+    "fixed-points": (
+        "seqprobe.cli.fixed_points",
+        "Which states does a trained model compute with?",
+    ),
+    "timescales": ("seqprobe.cli.timescales", "How long do its units remember?"),
     "data": ("seqprobe.cli.data", "List, fetch and check the real data sets."),
     "ls": ("seqprobe.cli.ls", "List models, tasks, checkpoints or analyses."),
     "show": ("seqprobe.cli.show", "Show what a checkpoint holds."),

@@ -77,22 +77,28 @@ def smallest_singular_value(matrices: Tensor) -> Tensor:
     v = torch.ones(len(matrices), matrices.shape[1], 2, dtype=matrices.dtype)
     v[:, ::2, 1] = -1
     norm = torch.zeros(len(matrices), dtype=matrices.dtype)
-    for _ in range(300):
+    for _ in range(1000):
         v = torch.linalg.qr(inverse.mT @ (inverse @ v))[0]
         new = torch.linalg.vector_norm((inverse @ v[..., :1])[..., 0], dim=1)
-        if bool(((new - norm).abs() <= 1e-5 * new).all()):
+        if bool(((new - norm).abs() <= 1e-7 * new).all()):
             break
         norm = new
     return torch.where(info == 0, 1 / norm, 0.0)
 
 
-def stability(eigenvalues: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the number of unstable dimensions, the margin to |lambda| = 1, and `Stability`."""
+def stability(
+    eigenvalues: np.ndarray, size: int, exact: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the number of unstable dimensions, the margin to |lambda| = 1, and `Stability`.
+
+    Eigenvalues (K, modes) known by a formula (`exact`) leave nothing marginal.
+    """
     modulus = np.abs(eigenvalues)
     unstable = (modulus > 1).sum(axis=1)
     margin = np.abs(modulus - 1).min(axis=1, initial=np.inf)
     kind = np.full(len(modulus), int(Stability.SADDLE))
     kind[unstable == 0] = int(Stability.STABLE)
     kind[unstable == size] = int(Stability.REPELLER)
-    kind[margin < MARGIN] = int(Stability.MARGINAL)
+    if not exact:
+        kind[margin < MARGIN] = int(Stability.MARGINAL)
     return unstable, margin, kind

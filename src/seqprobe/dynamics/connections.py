@@ -127,6 +127,7 @@ def _rays(
     # Real and imaginary parts of pairs span the same plane twice: keep the leading directions.
     span = torch.cat([leading.real, leading.imag], dim=1)
     basis = torch.linalg.svd(span, full_matrices=False)[0][:, :unstable]
-    weights: Tensor = torch.from_numpy(rng.standard_normal((n_rays * unstable, unstable)))
-    rays = weights @ basis.T
-    return rays / torch.linalg.vector_norm(rays, dim=1, keepdim=True)
+    weights = torch.from_numpy(rng.standard_normal((n_rays * unstable, unstable)))
+    rays: Tensor = weights @ basis.T
+    rays /= torch.linalg.vector_norm(rays, dim=1, keepdim=True)
+    return rays

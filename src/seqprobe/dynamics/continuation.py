@@ -166,7 +166,7 @@ class _Line:
             for i, edge in ((there[0], 0), (there[-1], self.n_steps)):
                 s, y = np.nan, torch.full_like(branch[i], torch.nan)
                 if i != edge:
-                    s, y = self.fold(branch[i], i / self.n_steps)
+                    s, y = self.fold(branch[i], i / self.n_steps, -1 if edge == 0 else 1)
                 if np.isfinite(s):
                     back = range(i, self.n_steps + 1) if edge == 0 else range(i, -1, -1)
                     self._mirror(branch[i], y, list(back))
@@ -185,13 +185,14 @@ class _Line:
         if bool(near) and float(torch.linalg.vector_norm(r)) < 1e-10 * self.scale:
             self.follow(other, order)
 
-    def fold(self, y: Tensor, s: float) -> tuple[float, Tensor]:
-        """Return s and the unknowns (m,) of the fold nearest to a root; NaN if there is none.
+    def fold(self, y: Tensor, s: float, direction: int) -> tuple[float, Tensor]:
+        """Return s and the unknowns (m,) of the fold before the next step; NaN if there is none.
 
         Newton on ``r = 0``, ``g = 0`` for the last unknown g of the bordered system ``[R b; c' 0]
         [v; g] = [0; 1]``, which vanishes exactly where R is singular.
         """
-        limit = 4 / self.n_steps
+        next_step = s + direction / self.n_steps
+        y, s = self._approach(y, s, direction)
         at = torch.cat([y, y.new_tensor([s])])
         left, _, right = torch.linalg.svd(self._jacobian(at))
         b, c = left[:, -1], right[-1]
@@ -204,15 +205,28 @@ class _Line:
             along = by_input.times((self.u1 - self.u0)[None, :, None])[0]
             system = torch.cat([torch.cat([jacobian.dense()[0], along], dim=1), slope[None]])
             change = torch.linalg.solve_ex(system, torch.cat([r[0], g.detach()[None]]))[0]
-            change = change * min(1.0, 0.2 * self.scale / float(torch.linalg.vector_norm(change)))
-            at = at - change
-            if float(torch.linalg.vector_norm(change)) < 1e-12 * self.scale:
-                if abs(float(at[-1]) - s) <= limit:
+            length = float(torch.linalg.vector_norm(change))
+            if not np.isfinite(length):
+                break
+            at = at - change * min(1.0, 0.05 * self.scale / max(length, 1e-300))
+            if length < 1e-12 * self.scale:
+                low, high = sorted((s, next_step))
+                slack = 0.1 / self.n_steps
+                if low - slack <= float(at[-1]) <= high + slack:
                     return float(at[-1]), at[:-1]
                 break
-            if not bool(torch.isfinite(at).all()):
-                break
         return np.nan, torch.full_like(y, torch.nan)
+
+    def _approach(self, y: Tensor, s: float, direction: int) -> tuple[Tensor, float]:
+        """Go on along a branch in ever smaller steps until it ends; return its last point."""
+        step = 0.5 * direction / self.n_steps
+        for _ in range(16):
+            tried, ok = self._advance(y[None], s + step, step)
+            if bool(ok[0]):
+                y, s = tried[0], s + step
+            else:
+                step /= 2
+        return y, s
 
     def _jacobian(self, at: Tensor) -> Tensor:
         """Return R (m, m) at the unknowns and the s of `at` (m + 1,)."""

@@ -66,7 +66,7 @@ def fixed_points(
     Returns
     -------
     xarray.Dataset
-        Over ``fixed_point``, in an order that does not depend on the starts:
+        Over ``fixed_point``, stable ones first, in an order that does not depend on the starts:
 
         * ``x`` (fixed_point, state), ``u`` (fixed_point, channel), ``input_index``: position among
           the distinct inputs.
@@ -171,14 +171,18 @@ class _Piece:
 
 def _piece(of: StateMap, found: Found, u: Tensor, starts: Tensor) -> _Piece:
     x = of.lift(found.y, u)
-    q = 0.5 * (of.step(x, u) - x).square().sum(dim=1)
-    q_starts = float((0.5 * (of.step(starts, u) - starts).square().sum(dim=1)).median())
     if found.eigenvalues is not None:
-        eigenvalues, sigma_min = found.eigenvalues, torch.full_like(q, torch.nan)
+        eigenvalues, sigma_min = found.eigenvalues, x.new_full((len(x),), torch.nan)
     elif len(x):
         eigenvalues, sigma_min = spectra(of, x, u)
     else:
-        eigenvalues, sigma_min = torch.zeros(0, 0, dtype=torch.complex128), q
+        eigenvalues, sigma_min = torch.zeros(0, 0, dtype=torch.complex128), x.new_zeros(0)
+    # Stable points come first, and within a kind the order of the search.
+    order = (eigenvalues.abs() > 1).sum(dim=1).argsort(stable=True)
+    found = found.reordered(order)
+    x, eigenvalues, sigma_min = x[order], eigenvalues[order], sigma_min[order]
+    q = 0.5 * (of.step(x, u) - x).square().sum(dim=1)
+    q_starts = float((0.5 * (of.step(starts, u) - starts).square().sum(dim=1)).median())
     return _Piece(found, u, x, q, q_starts, eigenvalues, sigma_min)
 
 
@@ -196,7 +200,8 @@ def _variables(pieces: Sequence[_Piece], which: Tensor, size: int) -> dict[str, 
         own = piece.found.root.numpy()
         root[mine] = np.where(own >= 0, own + offsets[i], -1)
         hits[offsets[i] : offsets[i + 1]] = np.bincount(own[own >= 0], minlength=len(piece.x))
-    unstable, margin, kind = stability(eigenvalue, size)
+    exact = all(piece.found.eigenvalues is not None for piece in pieces)
+    unstable, margin, kind = stability(eigenvalue, size, exact)
 
     def joined(values: list[Tensor]) -> np.ndarray:
         return torch.cat(values).numpy()

@@ -81,11 +81,11 @@ def limit_cycles(
         true one, for a circle the largest ``|F(x(phase)) - x(phase + 1 / period)|``; ``multiplier``
         (cycle, mode): Floquet multipliers by falling modulus, of a circle their moduli ``exp(period
         * exponent)`` with the 1 along it first; ``exponent`` (cycle, mode), per step;
-        ``amplitude``: root mean square distance from the mean; ``hits``: starts that came here; ``orbit`` (cycle,
-        time, state): one turn at 256 equal phases for a circle, the k states (then NaN) for a
-        periodic orbit; ``readout`` (cycle, time, output) if there is a head. Over ``start``:
-        ``status`` (0 fixed point, 1 periodic, 2 circle, 3 chaotic, 4 unsettled, 5 left) and
-        ``cycle_reached``, -1 for none.
+        ``amplitude``: root mean square distance from the mean; ``hits``: starts that came here;
+        ``orbit`` (cycle, time, state): one turn at 256 equal phases for a circle, the k states
+        (then NaN) for a periodic orbit; ``readout`` (cycle, time, output) if there is a head. Over
+        ``start``: ``status`` (0 fixed point, 1 periodic, 2 circle, 3 chaotic, 4 unsettled, 5 left)
+        and ``cycle_reached``, -1 for none.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from seqprobe.dynamics.readout import readout, readout_jacobian
 from seqprobe.errors import NotApplicableError
 from seqprobe.schema import variable
 
-__all__ = ["linearise", "time_constants"]
+__all__ = ["jacobians", "linearise", "time_constants", "unstable_directions"]
 
 _LARGEST = 1024
 _DEFECTIVE = 1e8
@@ -129,3 +129,40 @@ def jacobians(of: StateMap, points: xr.Dataset) -> Tensor:
     with torch.no_grad():
         x = torch.from_numpy(points["x"].values)
         return of.linearise(x, one_input(points))[1].dense()
+
+
+def unstable_directions(model: object, points: xr.Dataset) -> xr.Dataset:
+    """Return the leading unstable direction of every saddle, to be drawn.
+
+    Parameters
+    ----------
+    model
+        The one that `points` was made from.
+    points
+        Result of `fixed_points`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``unstable_direction`` (fixed_point, state): unit vector along the real part of the
+        eigenvector of largest modulus, NaN for stable points, and for states of more than 1024
+        reals.
+    """
+    of = state_map(model)
+    x, u = (torch.from_numpy(points[name].values) for name in ("x", "u"))
+    found = torch.full_like(x, torch.nan)
+    saddles = np.flatnonzero(points["n_unstable"].values > 0)
+    if len(saddles) and of.size <= _LARGEST:
+        with torch.no_grad():
+            jacobian = of.linearise(x[saddles], u[saddles])[1].dense()
+        values, vectors = torch.linalg.eig(jacobian)
+        leading = values.abs().argmax(dim=1)
+        v = vectors[torch.arange(len(saddles)), :, leading].real
+        found[saddles] = v / torch.linalg.vector_norm(v, dim=1, keepdim=True)
+    return xr.Dataset(
+        {
+            "unstable_direction": variable(
+                ("fixed_point", "state"), found.numpy(), "leading unstable direction", "1"
+            )
+        }
+    )

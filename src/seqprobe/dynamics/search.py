@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -27,7 +27,7 @@ __all__ = ["Found", "search"]
 PAIRS_PER_ROUND = 512
 MOST_ROUNDS = 40
 _BARREN_ROUNDS = 4  # without a new root, while the index sum says that one is missing
-_DEEP_STARTS = 4096
+_DEEP_STARTS, _PROBES = 4096, 64
 _SAME = 1e-6  # of the size of a state: roots nearer than that are one
 _REACH = 10.0  # radii of the cloud of starts, beyond which a model without a box has left
 
@@ -67,6 +67,18 @@ class Found:
     complete: int = -1
     eigenvalues: Tensor | None = None
 
+    def reordered(self, order: Tensor) -> Found:
+        """Return the same with the roots in another order (K,)."""
+        place = torch.full((len(order) + 1,), -1)  # old index -> new; the last is for "none"
+        place[order] = torch.arange(len(order))
+        return replace(
+            self,
+            y=self.y[order],
+            certificate=self.certificate[order],
+            sign=self.sign[order],
+            root=place[self.root],
+        )
+
 
 def search(
     state_map: StateMap,
@@ -98,6 +110,9 @@ def search(
     hunt.explore()
     if hunt.descend(outcome):
         hunt.explore()
+    if len(hunt.known) < 2:  # there are no pairs to explore between, and one root sums to 1
+        hunt.sweep(_anywhere(_PROBES, hunt.starts, state_map, rng))
+        hunt.explore()
     if exhaustive or (state_map.box is not None and not hunt.seems_complete()):
         hunt.descend(hunt.sweep(_far_starts(hunt.starts, state_map, rng)))
         hunt.explore()
@@ -111,10 +126,17 @@ def _far_starts(starts: Tensor, state_map: StateMap, rng: np.random.Generator) -
     near, far = (
         mean + scale * spread * torch.from_numpy(rng.standard_normal(shape)) for scale in (1, 2)
     )
-    uniform = torch.from_numpy(rng.uniform(-1, 1, shape))
-    if state_map.box is None:
-        uniform = mean + 4 * spread * uniform
+    uniform = _anywhere(_DEEP_STARTS, starts, state_map, rng)
     return state_map.clip(torch.cat([near, far, uniform]))
+
+
+def _anywhere(count: int, starts: Tensor, state_map: StateMap, rng: np.random.Generator) -> Tensor:
+    """Return unknowns from the whole box, or from four standard deviations around."""
+    uniform = torch.from_numpy(rng.uniform(-1, 1, (count, starts.shape[1])))
+    if state_map.box is not None:
+        return uniform
+    spread = starts.std(dim=0, correction=0).clamp(min=1e-3)
+    return starts.mean(dim=0) + 4 * spread * uniform
 
 
 def _in_order(y: Tensor) -> Tensor:

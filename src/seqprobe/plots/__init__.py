@@ -1,8 +1,16 @@
 """Dataset and axes in, axes out: figures are drawn from results alone, without torch."""
 
+from seqprobe.plots.bifurcation import input_sweep, input_sweep_figure
 from seqprobe.plots.capacity_by_degree import capacity_by_degree, capacity_by_degree_figure
+from seqprobe.plots.connections import connections, connections_figure
 from seqprobe.plots.context import context_use, context_use_figure
 from seqprobe.plots.copy_curve import copy_bits, copy_curve, copy_curve_figure
+from seqprobe.plots.eigenvalues import (
+    eigenvalues,
+    linearise_figure,
+    lyapunov_figure,
+    lyapunov_spectrum,
+)
 from seqprobe.plots.gradient_profile import (
     cumulative_share,
     gradient_profile,
@@ -25,35 +33,58 @@ from seqprobe.plots.lag_curves import (
     total_effect,
     total_effect_figure,
 )
+from seqprobe.plots.limit_cycles import limit_cycles, limit_cycles_figure
 from seqprobe.plots.memory_report import memory_report
+from seqprobe.plots.speed_map import slow_points, slow_points_figure, speed_map, speed_map_figure
+from seqprobe.plots.state_space import fixed_points, fixed_points_figure
 from seqprobe.plots.style import save
+from seqprobe.plots.timescales import autocorrelations, timescales, timescales_figure
 
 __all__ = [
+    "autocorrelations",
     "canonical_spectrum",
     "capacity_by_degree",
     "capacity_by_degree_figure",
+    "connections",
+    "connections_figure",
     "context_use",
     "context_use_figure",
     "copy_bits",
     "copy_curve",
     "copy_curve_figure",
     "cumulative_share",
+    "eigenvalues",
     "fisher_memory_curve",
     "fisher_memory_curve_figure",
+    "fixed_points",
+    "fixed_points_figure",
     "gradient_profile",
     "gradient_profile_figure",
+    "input_sweep",
+    "input_sweep_figure",
     "lag_curve",
+    "limit_cycles",
+    "limit_cycles_figure",
     "linear_memory",
     "linear_memory_figure",
+    "linearise_figure",
+    "lyapunov_figure",
+    "lyapunov_spectrum",
     "memory_report",
     "perturbation_profile",
     "perturbation_profile_figure",
     "save",
+    "slow_points",
+    "slow_points_figure",
+    "speed_map",
+    "speed_map_figure",
     "substitution_profile",
     "substitution_profile_figure",
     "symbol_information",
     "symbol_information_figure",
     "time_bins",
+    "timescales",
+    "timescales_figure",
     "total_effect",
     "total_effect_figure",
 ]

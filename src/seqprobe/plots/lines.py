@@ -10,8 +10,15 @@ import numpy as np
 import xarray as xr
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    NullLocator,
+    ScalarFormatter,
+)
 
 from seqprobe.plots.runs import Group, groups, values
 from seqprobe.plots.style import RC, look
@@ -24,6 +31,7 @@ __all__ = [
     "log_steps",
     "mark_training_lengths",
     "note",
+    "plain_log",
     "titled",
     "without_padding",
 ]
@@ -112,6 +120,13 @@ def log_steps(ax: Axes, last: int, label: str = "lag k (steps)", first: int = 0)
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(label)
+
+
+def plain_log(axis: Axis) -> None:
+    """Write plain numbers at 1, 2, 5, 10, ... of a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def mark_training_lengths(ax: Axes, result: xr.Dataset, last: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-__all__ = ["Group", "groups", "values"]
+__all__ = ["Group", "groups", "singles", "values"]
 
 
 class Group(NamedTuple):
@@ -78,3 +78,34 @@ def _settings(result: xr.Dataset, key: Literal["model", "task"]) -> list[dict[st
     models = [json.loads(text or "{}") for text in values(result, "model_config")]
     rows = zip(values(result, "task"), tasks, models, strict=True)
     return [{"task": name, **task, **model} for name, task, model in rows]
+
+
+def singles(result: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """Return every run by itself, with a label and without what other runs padded it with.
+
+    A label is the architecture and the task, with the file's name where that does not tell.
+    """
+    runs = result if "run" in result.dims else result.expand_dims("run")
+    plain = [
+        " ".join(word for word in pair if word)
+        for pair in zip(values(runs, "task"), values(runs, "model"), strict=True)
+    ]
+    paths = values(runs, "run") if "run" in runs.coords else plain
+    labels = [
+        label if plain.count(label) == 1 else f"{label}, {'/'.join(path.split('/')[-2:])}"
+        for label, path in zip(plain, paths, strict=True)
+    ]
+    return [(label, _trimmed(runs.isel(run=i))) for i, label in enumerate(labels)]
+
+
+def _trimmed(run: xr.Dataset) -> xr.Dataset:
+    """Drop what is NaN in every variable, along every dimension."""
+    keep = {}
+    for dim in run.dims:
+        along = [
+            v for v in run.data_vars.values() if dim in v.dims and v.dtype.kind in "fc" and v.size
+        ]
+        if along:
+            there = [v.notnull().any([d for d in v.dims if d != dim]).values for v in along]
+            keep[dim] = np.flatnonzero(np.any(there, axis=0))
+    return run.isel(keep)

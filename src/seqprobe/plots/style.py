@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from seqprobe.files import atomic, check_output
 
-__all__ = ["FIGURE_TYPES", "RC", "Look", "look", "new_axes", "save"]
+__all__ = ["FIGURE_TYPES", "RC", "SHADES", "Look", "look", "new_axes", "save", "shade"]
 
 FIGURE_TYPES = (".pdf", ".png", ".svg")
 
@@ -58,6 +58,8 @@ _LOOKS = {
     "s4d": Look("#56B4E9", ">", (0, (3, 1))),
     "mamba": Look("#7F3C8D", "P", (0, (3, 1, 1, 1))),
 }
+# By unstable dimensions: none, 1, 2, ..., 5 or more.
+SHADES = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 _OTHERS = [
     Look(color, marker, (0, (4, 1, 1, 1)))
     for color in ("#666666", "#A0A0A0", "#4C7A34", "#9A3B3B")
@@ -70,6 +72,11 @@ def look(architecture: str) -> Look:
     if architecture in _LOOKS:
         return _LOOKS[architecture]
     return _OTHERS[zlib.crc32(architecture.encode()) % len(_OTHERS)]
+
+
+def shade(n_unstable: int) -> str:
+    """Return the colour of what belongs to a point with so many unstable dimensions."""
+    return SHADES[min(max(n_unstable, 0), len(SHADES) - 1)]
 
 
 def new_axes() -> Axes:

@@ -60,7 +60,7 @@ class ElmanMap(StateMap):
         if self.activation == "tanh":
             return 1 - f * f
         below = 0.01 if self.activation == "leaky_relu" else 0.0
-        return torch.where(f > 0, 1.0, below).to(f.dtype)
+        return torch.where(f > 0, torch.ones_like(f), below)
 
     def step(self, x: Tensor, u: Tensor) -> Tensor:
         """Return F(x, u); see `StateMap.step`."""

@@ -138,6 +138,9 @@ class Autodiff(Operator):
     def times(self, v: Tensor) -> Tensor:
         """Return the products with v (B, m, k)."""
         columns = v.shape[2]
+        if columns == 0:
+            value = self.function(self.at, self.beside)
+            return value.new_zeros(*value.shape, 0)
         held = self.beside.repeat_interleave(columns, dim=0)
         at = self.at.repeat_interleave(columns, dim=0)
         with _quiet():

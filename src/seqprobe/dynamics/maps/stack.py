@@ -31,10 +31,8 @@ class StackMap(StateMap):
         self.size = sum(layer.size for layer in layers)
         self.unknowns = sum(layer.unknowns for layer in layers)
         self.inputs = layers[0].inputs
-        boxes = [layer.box for layer in layers]
-        self.box = torch.cat([b for b in boxes if b is not None], dim=1)
-        if any(box is None for box in boxes):
-            self.box = None
+        boxes = [layer.box for layer in layers if layer.box is not None]
+        self.box = torch.cat(boxes, dim=1) if len(boxes) == len(layers) else None
 
     def _states(self, x: Tensor) -> list[Tensor]:
         return list(x.split([layer.size for layer in self.layers], dim=1))
