@@ -10,11 +10,14 @@ import pytest
 from cli.conftest import Seqprobe
 from seqprobe.cli.app import COMMANDS
 from seqprobe.cli.app import EXAMPLES as TOP
+from seqprobe.cli.fixed_points import command as fixed_points
 from seqprobe.cli.memory import command as memory
+from seqprobe.cli.timescales import command as timescales
 from seqprobe.models import MODELS
 from seqprobe.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
+GROUPS = {"memory": memory, "fixed-points": fixed_points, "timescales": timescales}
 
 
 def test_lists_hold_the_registries(seqprobe: Seqprobe) -> None:
@@ -96,7 +99,8 @@ def _examples() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["", *COMMANDS, *(f"memory {name}" for name in sorted(memory.commands))]
+    "command",
+    ["", *COMMANDS, *(f"{name} {sub}" for name, group in GROUPS.items() for sub in group.commands)],
 )
 def test_help_ends_with_its_examples(seqprobe: Seqprobe, command: str) -> None:
     result = seqprobe(f"{command} --help")
@@ -104,11 +108,11 @@ def test_help_ends_with_its_examples(seqprobe: Seqprobe, command: str) -> None:
     assert result.out.rstrip().splitlines()[-1].strip() in _examples()
 
 
-MEMORY = [line for line in dict.fromkeys(_examples()) if line.startswith("seqprobe memory ")]
+ANALYSES = [line for line in dict.fromkeys(_examples()) if line.split()[1] in GROUPS]
 
 
-@pytest.mark.parametrize("line", MEMORY)
-def test_an_example_of_memory_works(seqprobe: Seqprobe, line: str) -> None:
+@pytest.mark.parametrize("line", ANALYSES)
+def test_an_example_of_an_analysis_works(seqprobe: Seqprobe, line: str) -> None:
     Path("checkpoints").symlink_to(ROOT / "checkpoints")
     result = seqprobe(line.removeprefix("seqprobe "))
     assert result.code == 0, result.err
@@ -117,7 +121,7 @@ def test_an_example_of_memory_works(seqprobe: Seqprobe, line: str) -> None:
 
 def test_the_other_examples_of_the_help_pages_work_in_their_order(seqprobe: Seqprobe) -> None:
     Path("checkpoints").symlink_to(ROOT / "checkpoints")
-    for line in [line for line in dict.fromkeys(_examples()) if line not in MEMORY]:
+    for line in [line for line in dict.fromkeys(_examples()) if line not in ANALYSES]:
         result = seqprobe(line.removeprefix("seqprobe "))
         assert result.code == 0, f"{line}: {result.err}"
         assert result.out

@@ -126,8 +126,9 @@ def _fit_block(
     below = np.isnan(acf) | (acf < FLOOR)
     used = np.where(below.any(axis=1), below.argmax(axis=1), len(lags))
     used = np.clip(used, min(_LEAST_LAGS, len(lags)), len(lags))
-    mask = (lags < used[:, None]).astype(float)
     longest = 20 * (len(lags) - 1)
+    lags, acf = lags[: used.max()], acf[:, : used.max()]
+    mask = (lags < used[:, None]).astype(float)
     single, rss_one = _fit_single(acf, mask, lags, length, n_trials, longest)
     nothing = np.full(len(acf), np.nan)
     if not both:
@@ -157,12 +158,12 @@ def _basis(tau: Floats, lags: NDArray[np.int64], length: int, n_trials: int) -> 
     For the mean m of a record, ``E (x_t - m)(x_{t+k} - m) = rho(k) - 2 W(k) + v`` with v the
     variance of m and W(k) its covariance with x_t, averaged over the t that have a partner.
     """
-    phi = np.exp(-1 / tau)[..., None]
-    pairs = length - lags
-    mean = (1 + phi) / (1 - phi) - 2 * phi * (1 - phi**length) / (length * (1 - phi) ** 2)
-    ends = phi * (1 + phi**lags) * (1 - phi**pairs) / (pairs * (1 - phi))
+    tau = tau[..., None]
+    phi, decay, pairs = np.exp(-1 / tau), np.exp(-lags / tau), length - lags
+    mean = (1 + phi) / (1 - phi) - 2 * phi * (1 - np.exp(-length / tau)) / (length * (1 - phi) ** 2)
+    ends = phi * (1 + decay) * (1 - np.exp(-pairs / tau)) / (pairs * (1 - phi))
     shared = (1 + phi - ends) / (1 - phi)
-    return np.asarray(phi**lags - (2 * shared - mean) / (length * n_trials))
+    return np.asarray(decay - (2 * shared - mean) / (length * n_trials))
 
 
 def _fit_single(
@@ -288,7 +289,7 @@ def null_model(length: int, n_trials: int, max_lag: int, rng: np.random.Generato
     n_trials = min(n_trials, _SIMULATED_TRIALS)
     tau = np.geomspace(0.5, max(2.0, min(5 * max_lag, length / 4)), 16)
     phi = np.exp(-1 / tau)
-    fitted = []
+    rows = []
     for _ in range(_SIMULATIONS):
         noise = rng.standard_normal((n_trials, length, len(tau)))
         start = rng.standard_normal((n_trials, 1, len(tau)))
@@ -302,9 +303,10 @@ def null_model(length: int, n_trials: int, max_lag: int, rng: np.random.Generato
             axis=-1,
         )
         covariance = autocovariance(x, max_lag).mean(axis=0).T
-        fitted.append(fit_decay(covariance / covariance[:, :1], length, n_trials))
-    gain = np.array([fit.gain for fit in fitted])
-    ratio = np.array([fit.single for fit in fitted]) / tau
+        rows.append(covariance / covariance[:, :1])
+    fit = fit_decay(np.concatenate(rows), length, n_trials)
+    gain = fit.gain.reshape(_SIMULATIONS, -1)
+    ratio = fit.single.reshape(_SIMULATIONS, -1) / tau
     return Null(tau, np.quantile(gain, 0.95, axis=0), np.quantile(ratio, [0.025, 0.975], axis=0))
 
 

@@ -223,7 +223,8 @@ def _resampled(
         if len(two):
             tau[:, two] = _fitted(rows[:, two], length, n_trials, both=True)
         replicates.append(tau)
-    return np.percentile(np.concatenate(replicates), CI, axis=0)
+    bounds: np.ndarray = np.percentile(np.concatenate(replicates), CI, axis=0)
+    return bounds
 
 
 def _fitted(rows: np.ndarray, length: int, n_trials: int, both: bool) -> np.ndarray:
@@ -235,7 +236,8 @@ def _fitted(rows: np.ndarray, length: int, n_trials: int, both: bool) -> np.ndar
         both=both,
         needed=lambda tau: np.full_like(tau, -np.inf),
     )
-    return fit.tau.reshape(rows.shape[:2])
+    tau: np.ndarray = fit.tau.reshape(rows.shape[:2])
+    return tau
 
 
 def _of_units(model: object, batch: Tensor | Batch, of: StateMap) -> np.ndarray:

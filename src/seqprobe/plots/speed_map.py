@@ -65,7 +65,7 @@ def speed_map_figure(speeds: xr.Dataset) -> Figure:
         for (label, run), ax in zip(runs, axes, strict=True):
             share = float(run["plane_share"])
             speed_map(run, ax).set_title(f"{label}: plane with {share:.0%} of the variance")
-        point_legend(figure, [run for _, run in runs], columns=3)
+        point_legend(figure, [run for _, run in runs if "n_unstable" in run], columns=3)
     return figure
 
 

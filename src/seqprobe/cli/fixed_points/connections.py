@@ -97,5 +97,5 @@ def connections(
     one_vector(setting)
     points = find(subject, setting)
     found = seqprobe.dynamics.connections(subject.model, points, seed=subject.seed)
-    found.attrs["input"] = setting.text
+    found.attrs["held_input"] = setting.text
     return found

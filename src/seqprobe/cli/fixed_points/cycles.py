@@ -49,7 +49,7 @@ def _as_json(result: xr.Dataset) -> dict[str, Any]:
             for i in range(result.sizes["cycle"])
         ],
         "starts": _ends(result),
-        "input": result.attrs["input"],
+        "input": result.attrs["held_input"],
     }
 
 
@@ -117,5 +117,5 @@ def cycles(
         transient=transient,
         on_progress=subject.update,
     )
-    found.attrs["input"] = setting.text
+    found.attrs["held_input"] = setting.text
     return found

@@ -81,5 +81,5 @@ def linear(
     modes = seqprobe.dynamics.linearise(subject.model, points)
     kept = points[["x", "u", "n_unstable", "stability"]]
     result = xr.merge([modes, kept, predicted], combine_attrs="override", compat="override")
-    result.attrs["input"] = setting.text
+    result.attrs["held_input"] = setting.text
     return result

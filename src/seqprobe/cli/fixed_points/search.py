@@ -49,7 +49,7 @@ def _as_json(result: xr.Dataset) -> dict[str, Any]:
         "index_sum": [int(i) for i in result["index_sum"]],
         "complete": [None if c < 0 else bool(c) for c in result["complete"]],
         "basin": result["basin"].values if "basin" in result else None,
-        "input": result.attrs["input"],
+        "input": result.attrs["held_input"],
         "starts": result.sizes["start"],
         "noise": result.attrs["noise"],
         "method": result.attrs["method"],
@@ -162,5 +162,5 @@ def search(
         seqprobe.dynamics.trajectories(subject.model, setting.batch, n_trials=_TRAJECTORIES)
     )
     result = xr.merge(parts, combine_attrs="override", compat="override")
-    result.attrs |= {"input": setting.text, "noise": noise}
+    result.attrs |= {"held_input": setting.text, "noise": noise}
     return result

@@ -97,5 +97,5 @@ def slow(
     found["n_fixed_points"] = xr.Variable(
         (), points.sizes["fixed_point"], {"long_name": "fixed points", "units": "1"}
     )
-    found.attrs |= {"input": setting.text, "tau": tau}
+    found.attrs |= {"held_input": setting.text, "tau": tau}
     return found

@@ -68,5 +68,5 @@ def speed_map(
     made = seqprobe.dynamics.speed_map(subject.model, visited, input=u, grid=grid)
     kept = points[["x", "n_unstable", "stability"]]
     result = xr.merge([made, kept], combine_attrs="override", compat="override")
-    result.attrs["input"] = setting.text
+    result.attrs["held_input"] = setting.text
     return result

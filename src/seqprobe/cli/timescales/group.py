@@ -11,7 +11,7 @@ __all__ = ["EXAMPLES", "LENGTH", "command", "sequences"]
 EXAMPLES = """\b
 Examples:
   seqprobe timescales checkpoints/flipflop/leaky-s0.pt
-  seqprobe timescales checkpoints/flipflop --length 256 --figure timescales.pdf
+  seqprobe timescales checkpoints/flipflop/rnn-s0.pt --length 256 --figure timescales.pdf
   seqprobe timescales lyapunov checkpoints/flipflop/gru-s0.pt
 """
 

@@ -15,7 +15,7 @@ from seqprobe.dynamics.maps.lstm import LSTMMap
 from seqprobe.dynamics.maps.stack import StackMap
 from seqprobe.errors import NotApplicableError, SeqprobeError
 from seqprobe.models import Model, SequenceModule
-from seqprobe.models.access import float64_twin, refuse_lookahead
+from seqprobe.models.access import float64_twin
 from seqprobe.models.base import Stack
 from seqprobe.models.gru import GRULayer
 from seqprobe.models.irnn import IRNNLayer
@@ -62,7 +62,11 @@ def state_map(model: object) -> StateMap:
             f"{type(model).__name__} has no step to iterate: it does not keep the contract of"
             " seqprobe.models.SequenceModule; wrap it, or use seqprobe.dynamics.CallableMap"
         )
-    refuse_lookahead(model)
+    if not model.causal:
+        raise NotApplicableError(
+            "model is bidirectional: it reads whole sequences and has no step to iterate; use a"
+            " causal model"
+        )
     check_state(model)
     twin = cast("SequenceModule", float64_twin(model).eval().requires_grad_(False))
     core = twin.core if isinstance(twin, Model) else twin
