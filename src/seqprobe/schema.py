@@ -173,13 +173,20 @@ def _numbered(results: Sequence[xr.Dataset]) -> list[xr.Dataset]:
     for result in results:
         for dim, size in result.sizes.items():
             sizes.setdefault(dim, set()).add(size)
+    labelled = {dim for result in results for dim in result.dims if dim in result.coords}
+    everywhere_alike = {
+        dim: len(found) == 1 and all(dim in result.dims for result in results)
+        for dim, found in sizes.items()
+    }
     made = []
     for result in results:
-        plain = [dim for dim in result.dims if len(sizes[dim]) > 1 and dim not in result.coords]
+        plain = [dim for dim in sizes if dim not in labelled and not everywhere_alike[dim]]
         made.append(
             result.assign_coords(
                 {
-                    dim: variable((str(dim),), np.arange(result.sizes[dim]), f"{dim} number", "1")
+                    dim: variable(
+                        (str(dim),), np.arange(result.sizes.get(dim, 0)), f"{dim} number", "1"
+                    )
                     for dim in plain
                 }
             )

@@ -134,10 +134,12 @@ class TestInput:
             "results"
         ]
         assert row["index_sum"] == [1, 1]
+        assert [part["input"] for part in row["by_input"]] == [[0, 0, 0], [1, 0, 0]]
+        assert sum(part["n_fixed_points"] for part in row["by_input"]) == row["n_fixed_points"]
         assert row["starts"] == 128
         result = seqprobe(f"fixed-points slow {nets}/gru.pt {SMALL} --input u.npy")
         assert result.code == 2
-        assert "holds 2 inputs (allowed here: one)" in result.error
+        assert "input 'u.npy' holds 2 rows (allowed here: one)" in result.error
 
     def test_mean_of_reals_and_of_tokens(self, seqprobe: Seqprobe, nets: Path) -> None:
         for name in ("gru", "tokens"):
@@ -156,15 +158,22 @@ class TestInput:
             ("1,0", 2, "input '1,0' has 2 numbers per row, the model reads 3"),
             ("none.npy", 2, "input 'none.npy' is no file"),
             ("nan,0,0", 2, "not finite"),
-            ("text.csv", 3, "'text.csv' does not hold numbers"),
-            ("empty.npy", 3, "'empty.npy' does not hold numbers"),
-            ("pickled.npy", 3, "'pickled.npy' does not hold numbers"),
+            ("''", 2, "input '' is no file"),
+            ("text.csv", 3, "'text.csv' does not hold rows of real numbers"),
+            ("none.csv", 3, "'none.csv' does not hold rows of real numbers"),
+            ("empty.npy", 3, "'empty.npy' does not hold rows of real numbers"),
+            ("pickled.npy", 3, "'pickled.npy' does not hold rows of real numbers"),
+            ("complex.npy", 3, "'complex.npy' does not hold rows of real numbers"),
+            ("cube.npy", 2, "input 'cube.npy' has shape (2, 2, 3)"),
         ],
     )
     def test_bad_input(
         self, seqprobe: Seqprobe, nets: Path, text: str, code: int, message: str
     ) -> None:
         Path("text.csv").write_text("a,b,c\n")
+        Path("none.csv").write_text("")
+        np.save("complex.npy", np.ones(3) * 1j)
+        np.save("cube.npy", np.ones((2, 2, 3)))
         Path("empty.npy").write_bytes(b"")
         np.save("pickled.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
         result = seqprobe(f"fixed-points {nets}/gru.pt {SMALL} --input {text}")
@@ -184,11 +193,12 @@ class TestInput:
         ("fixed-points D/gru.pt --noise -1", 2, "is not in the range"),
         ("fixed-points slow D/gru.pt --tau 0", 2, "is not in the range"),
         ("fixed-points sweep D/gru.pt", 2, "Missing option '--to'"),
-        ("fixed-points sweep D/gru.pt --to 0,0,0", 2, "two different inputs"),
+        ("fixed-points sweep D/gru.pt --to 0,0,0", 2, "are the same input; give two"),
+        ("fixed-points sweep D/gru.pt --to mean --from mean", 2, "are the same input"),
         ("fixed-points sweep D/gru.pt --to 1", 2, "has 1 numbers per row"),
         ("fixed-points conections D/gru.pt", 2, "did you mean 'connections'"),
         ("fixed-points none.pt", 3, "does not exist"),
-        ("timescales D/gru.pt --length 3", 2, "use longer sequences"),
+        ("timescales D/gru.pt --length 3", 2, "3 steps are too short for autocorrelations"),
         ("timescales lyapunov D/gru.pt --input zero", 2, "--input is for --undriven"),
     ],
 )
@@ -221,6 +231,24 @@ def test_a_state_that_never_settles(seqprobe: Seqprobe, nets: Path) -> None:
     linear = seqprobe(f"fixed-points linear {nets}/irnn.pt {SMALL} --input 1")
     assert linear.code == 1
     assert "no fixed point was found to linearise at" in linear.error
+
+
+def test_without_an_attractor(seqprobe: Seqprobe) -> None:
+    """The one fixed point of this network repels; there is nothing to predict from but it."""
+    line = f"fixed-points linear {ROOT}/checkpoints/recall/gru-s0.pt {SMALL} --figure x.png --json"
+    (row,) = seqprobe(line).json["results"]
+    assert row["R2"][1] == [None] * 5
+
+
+def test_one_start_is_drawn(seqprobe: Seqprobe, nets: Path) -> None:
+    line = f"fixed-points slow {nets}/gru.pt --starts 1 --figure x.png"
+    assert seqprobe(line).code == 0
+
+
+def test_cycles_beside_none(seqprobe: Seqprobe, nets: Path) -> None:
+    line = f"fixed-points cycles {ROOT}/checkpoints/sine/gru-s0.pt {nets}/tokens.pt --starts 2"
+    assert seqprobe(f"{line} --transient 300 --input mean --figure x.png -o x.nc").code == 0
+    assert schema.read("x.nc").sizes["run"] == 2
 
 
 def test_mixed_architectures_share_a_file(seqprobe: Seqprobe, nets: Path) -> None:

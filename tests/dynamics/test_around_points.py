@@ -27,6 +27,7 @@ from seqprobe.dynamics import (
     trajectories,
     unstable_directions,
 )
+from seqprobe.dynamics.maps import ElmanMap
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.models import Model, build_model
 from seqprobe.spec import Spec
@@ -147,7 +148,7 @@ class TestLinearPrediction:
     def test_a_linear_map_is_predicted_exactly(self) -> None:
         of = linear(0.3 * float64((4, 4)))
         points = fixed_points(of, float64((8, 4)))
-        found = linear_prediction(of, points, float64((50, 4), 1), horizons=[3, 1])
+        found = linear_prediction(of, points, float64((50, 4), 1), horizons=[3, 1, 1])
         assert found["step"].values.tolist() == [1, 3]
         np.testing.assert_allclose(found["R2"], 1, atol=1e-12)
 
@@ -214,6 +215,13 @@ class TestBasinsAndConnections:
         assert graph["unresolved"].values.tolist() == [32]
         assert int(basins(of, points, float64((5, 2)), max_steps=50)["unresolved"]) == 5
 
+    def test_a_marginal_attractor_is_a_target(self) -> None:
+        of = CallableMap(lambda x, u: 0.9995 * x, 1)
+        points = fixed_points(of, float64((4, 1)))
+        assert points["stability"].values.tolist() == [3]
+        found = basins(of, points, float64((5, 1)), max_steps=40_000)
+        assert found["basin"].values.tolist() == [5]
+
     def test_refusals(self) -> None:
         of = product_elman(1, 1)
         held = torch.tensor([[0.0], [1.0]])
@@ -264,6 +272,43 @@ class TestInputSweep:
         assert len(ends) == 18
         np.testing.assert_allclose(ends[::2], ends[1::2], atol=1e-8)
 
+    @pytest.mark.parametrize("steps", [1, 2, 7])
+    def test_few_steps_give_the_same_folds(
+        self, flipflop: tuple[Model, xr.Dataset, Tensor], steps: int
+    ) -> None:
+        model, _, states = flipflop
+        end = torch.tensor([1.0, 0.0, 0.0])
+        sweep = input_sweep(model, states[:200], torch.zeros(3), end, n_steps=steps)
+        folds = np.concatenate([sweep["fold_begin"].values, sweep["fold_end"].values])
+        folds = np.sort(folds[np.isfinite(folds)])
+        assert len(folds) == 18
+        assert (folds > 0).all()
+        assert (folds < 0.1).all()
+        assert int(sweep["open_ends"]) == 0
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_random_nets_lose_no_branch(self, seed: int) -> None:
+        """The number of roots at every step is that of a search there."""
+        n = 2 + seed % 4
+        w = 2.2 * float64((n, n), seed) / n**0.5
+        of = ElmanMap(w, float64((n, 1), 100 + seed), 0.3 * float64((n,), 200 + seed))
+        starts = float64((200, n), 300 + seed)
+        sweep = input_sweep(of, starts, torch.tensor([-1.0]), torch.tensor([1.0]), n_steps=40)
+        assert int(sweep["open_ends"]) == 0
+        assert set(sweep["index_sum"].values) == {1}
+        for i in (0, 13, 20, 31, 40):
+            u = torch.from_numpy(sweep["u"].values[i])
+            there = fixed_points(of, starts, input=u).sizes["fixed_point"]
+            assert int(sweep["n_branches"][i]) == there
+
+    def test_kinks_of_rectified_units_are_no_folds(self) -> None:
+        w = torch.tensor([[0.5, -1.0], [-1.0, 0.5]], dtype=torch.float64)
+        v = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+        of = ElmanMap(w, v, torch.ones(2, dtype=torch.float64), "relu")
+        sweep = input_sweep(of, float64((60, 2)) + 1, torch.zeros(1), torch.ones(1), n_steps=20)
+        assert np.isnan(sweep["fold_end"].values).all()
+        assert int(sweep["open_ends"]) > 0
+
     def test_refusals(self) -> None:
         of = product_elman(1, 1)
         with pytest.raises(UsageError, match="two different inputs"):
@@ -308,6 +353,11 @@ class TestSlowPoints:
         model, points, states = flipflop
         found = slow_points(model, states[:100], tau=100, points=points)
         assert (found["fixed_point"].values >= 0).mean() > 0.9
+
+    def test_one_start(self) -> None:
+        found = slow_points(product_elman(1, 2), torch.ones(1, 2), tau=10)
+        assert int(found["left"]) == 0
+        assert np.isfinite(found["speed"]).all()
 
     @pytest.mark.parametrize("tau", [0.0, -1.0, np.inf])
     def test_bad_tau(self, tau: float) -> None:

@@ -24,7 +24,7 @@ from reference.dynamical import (
 )
 from seqprobe import schema
 from seqprobe.dynamics import CallableMap, StateMap, fixed_points, sample_states
-from seqprobe.dynamics.certify import smallest_singular_value
+from seqprobe.dynamics.certify import smallest_singular_value, spectra
 from seqprobe.dynamics.krylov import gmres
 from seqprobe.dynamics.maps import ElmanMap, GRUMap
 from seqprobe.dynamics.maps.operators import RowScaled
@@ -214,8 +214,7 @@ def test_matrix_free_route_finds_the_same_points(monkeypatch: pytest.MonkeyPatch
     of = product_elman(3, 24)
     starts = 0.7 * float64((256, 24))
     dense = fixed_points(of, starts)
-    for module in ("solver", "search"):
-        monkeypatch.setattr(f"seqprobe.dynamics.{module}.DENSE", 8)
+    monkeypatch.setattr("seqprobe.dynamics.solver.DENSE", 8)
     monkeypatch.setattr("seqprobe.dynamics.certify.DENSE_SPECTRUM", 8)
     monkeypatch.setattr("seqprobe.dynamics.certify.LEADING", 6)
     free = fixed_points(of, starts)
@@ -231,6 +230,77 @@ def test_gmres_solves_linear_systems() -> None:
     x = gmres(operator, b, tolerance=1e-10)
     missed = torch.linalg.vector_norm(b - operator.times(x[..., None])[..., 0], dim=1)
     assert bool((missed <= 1.1e-10 * torch.linalg.vector_norm(b, dim=1)).all())
+
+
+def test_roots_far_from_the_starts() -> None:
+    """Without a box the region is wide: x = 0.99 x + 1 rests at 100."""
+    points = fixed_points(CallableMap(lambda x, u: 0.99 * x + 1, 1), float64((64, 1)))
+    np.testing.assert_allclose(points["x"], [[100.0]], rtol=1e-9)
+    assert (points["status"].values == 1).all()
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e4, 1e8])
+def test_states_of_any_size(size: float) -> None:
+    a, root = 0.3 * float64((6, 6)), size * torch.ones(6, dtype=torch.float64)
+    of = CallableMap(lambda x, u: (x - root) @ a.T + root, 6)
+    points = fixed_points(of, root + 0.1 * size * float64((64, 6), 1))
+    np.testing.assert_allclose(points["x"], root[None], rtol=1e-9)
+    assert (points["status"].values == 1).all()
+
+
+def test_roots_near_each_other_far_from_the_origin() -> None:
+    def step(x: Tensor, u: Tensor) -> Tensor:
+        return x + 1e3 * (x - 1000) * (x - 1000.0005) * (x - 1000.001)
+
+    starts = 1000.0005 + 0.001 * float64((200, 1))
+    points = fixed_points(CallableMap(step, 1), starts)
+    expected = [1000, 1000.0005, 1000.001]
+    np.testing.assert_allclose(np.sort(points["x"].values.ravel()), expected, atol=1e-8)
+
+
+def test_hopfield_patterns() -> None:
+    """Three orthogonal patterns: each sign of each, and the mixtures of two and of three."""
+    n, gain = 16, 1.5
+    signs = torch.ones(1, 1, dtype=torch.float64)
+    while len(signs) < n:
+        signs = torch.cat([torch.cat([signs, signs], 1), torch.cat([signs, -signs], 1)])
+    stored = signs[[1, 2, 4]]
+    of = ElmanMap(gain / n * stored.T @ stored, torch.zeros(n, 1).double(), torch.zeros(n).double())
+    points = fixed_points(of, float64((512, n)))
+    overlap = np.abs(points["x"].values @ stored.numpy().T / n)
+    mixed = (overlap > 1e-6).sum(axis=1)
+    assert np.bincount(mixed).tolist() == [1, 6, 12, 8]
+    m2 = brentq(lambda m: 0.5 * np.tanh(2 * gain * m) - m, 0.01, 1)
+    m3 = brentq(lambda m: 0.25 * (np.tanh(3 * gain * m) + np.tanh(gain * m)) - m, 0.01, 1)
+    m1 = brentq(lambda m: np.tanh(gain * m) - m, 0.01, 1)
+    for number, expected in ((1, m1), (2, m2), (3, m3)):
+        found = overlap[mixed == number]
+        np.testing.assert_allclose(found[found > 1e-6], expected, atol=1e-9)
+    assert (points["n_unstable"].values[mixed == 1] == 0).all()
+
+
+def test_more_unstable_dimensions_than_leading_eigenvalues() -> None:
+    size = 520
+    w = 1.5 * float64((size, size)) / size**0.5
+    of = ElmanMap(w, torch.zeros(size, 1).double(), torch.zeros(size).double())
+    u, x = torch.zeros(1).double(), torch.zeros(1, size, dtype=torch.float64)
+    eigenvalues, _ = spectra(of, x, u)
+    truth = int((torch.linalg.eigvals(w).abs() > 1).sum())
+    assert int((eigenvalues.abs() > 1).sum()) == truth > 32
+
+
+def test_a_dead_jacobian() -> None:
+    of = ElmanMap(
+        torch.zeros(600, 600).double(), torch.zeros(600, 1).double(), torch.zeros(600).double()
+    )
+    points = fixed_points(of, float64((4, 600)))
+    assert (np.abs(points["eigenvalue"]) == 0).all()
+
+
+def test_least_singular_value_along_a_symmetric_direction() -> None:
+    p = torch.tensor([1.0, 0.0, -1.0, 0.0], dtype=torch.float64) / 2**0.5
+    matrix = 0.99 * torch.outer(p, p) - torch.eye(4).double()
+    assert float(smallest_singular_value(matrix[None])) == pytest.approx(0.01, rel=1e-4)
 
 
 def test_least_singular_value() -> None:

@@ -89,6 +89,25 @@ class TestLimitCycles:
         assert float(found["readout"].max()) == pytest.approx(1, abs=0.25)
         assert "orbit" in found
 
+    @pytest.mark.parametrize("modulus", [0.9999, 0.999, 0.9985, 0.99])
+    def test_a_spiral_that_decays_is_no_circle(self, modulus: float) -> None:
+        c, s = modulus * np.cos(0.3), modulus * np.sin(0.3)
+        of = linear(torch.tensor([[c, -s], [s, c]], dtype=torch.float64))
+        found = limit_cycles(of, float64((2, 2)), transient=500, window=1024)
+        assert found.sizes["cycle"] == 0
+        assert set(found["status"].values) <= {0, 4}
+
+    def test_a_torus_is_no_circle(self) -> None:
+        """Two oscillators side by side, whose circles one by one are invariant but repel."""
+        one, other = oscillator(0.3), oscillator(1.0)
+
+        def step(x: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+            return torch.cat([one.step(x[:, :2], u), other.step(x[:, 2:], u)], dim=1)
+
+        found = limit_cycles(CallableMap(step, 4), float64((1, 4)), transient=300, window=512)
+        assert found.sizes["cycle"] == 0
+        assert found["status"].values.tolist() == [4]
+
     def test_is_read_back_as_it_was(self, tmp_path: Path) -> None:
         for of in (oscillator(0.3), linear(0.5 * torch.eye(2).double())):
             found = limit_cycles(of, float64((1, 2)), transient=300, window=512)
@@ -129,6 +148,19 @@ class TestLyapunov:
         assert float(found["exponent"][0]) == pytest.approx(0.419, abs=0.01)
         assert float(found["kaplan_yorke"]) == pytest.approx(1.258, abs=0.01)
 
+    def test_of_a_limit_cycle(self) -> None:
+        """One exponent is 0, so that the attractor has dimension 1, however short the record."""
+        found = lyapunov_spectrum(
+            oscillator(0.3), starts=float64((10, 2)), n_steps=200, n_exponents=2, transient=500
+        )
+        np.testing.assert_allclose(found["exponent"], [0, np.log(0.8)], atol=1e-3)
+        assert float(found["kaplan_yorke"]) == 1
+
+    def test_an_integrator_neither_grows_nor_decays(self) -> None:
+        of = CallableMap(lambda x, u: x + u, 1, 1)
+        found = lyapunov_spectrum(of, float64((4, 50, 1)), n_exponents=1)
+        assert float(found["time_constant"][0]) == np.inf
+
     def test_at_an_attractor_they_are_its_eigenvalues(self) -> None:
         model = load_checkpoint(ROOT_FOLDER / "checkpoints/flipflop/gru-s0.pt").build_model()
         batch = make_task("flipflop").batch("test", 16)
@@ -167,6 +199,8 @@ class TestLyapunov:
         [([-0.1, -0.2], 0.0), ([0.5, -1.0], 1.5), ([0.3, 0.1, -0.8], 2.5), ([0.1, -0.05], np.nan)],
     )
     def test_kaplan_yorke(self, exponents: list[float], expected: float) -> None:
+        if np.isnan(expected):  # all there are, or more to come
+            assert kaplan_yorke(np.array(exponents), len(exponents)) == len(exponents)
         np.testing.assert_allclose(kaplan_yorke(np.array(exponents)), expected)
 
     def test_refusals(self) -> None:
@@ -331,6 +365,13 @@ class TestTimescales:
         found = timescales(of, float64((16, 60, 1)), n_exponents=1)
         assert np.isnan(found["tau_ac"].values).tolist() == [False, True]
 
+    def test_a_drift_has_no_time_constant(self) -> None:
+        """Of a running sum sequences cannot tell more than that it is long."""
+        of = CallableMap(lambda x, u: x + u, 1, 1)
+        found = timescales(of, float64((16, 200, 1)), n_exponents=1, max_lag=40)
+        assert float(found["tau_ac_ci"][1, 0]) > 100
+        assert float(found["tau_eigenvalue"][0]) == np.inf
+
     def test_few_long_records(self) -> None:
         of = CallableMap(lambda x, u: 0.9 * x + u, 1, 1)
         found = timescales(of, float64((2, 2000, 1)), n_exponents=1)
@@ -342,5 +383,7 @@ class TestTimescales:
         of = CallableMap(lambda x, u: 0.9 * x + u, 1, 1)
         with pytest.raises(UsageError, match="burn-in of 20 steps"):
             timescales(of, float64((2, 20, 1)), burn_in=20)
+        with pytest.raises(UsageError, match="sequences of 5 steps are too short"):
+            timescales(of, float64((2, 5, 1)))
         with pytest.raises(UsageError, match="largest lag is 1 "):
             timescales(of, float64((2, 20, 1)), max_lag=1)

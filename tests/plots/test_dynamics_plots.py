@@ -133,7 +133,10 @@ def test_edges_join_the_points_they_should(results: dict[str, xr.Dataset]) -> No
 def test_branches_and_counts(results: dict[str, xr.Dataset]) -> None:
     figure = plots.input_sweep_figure(results["input_sweep"])
     counts = figure.axes[1].lines[0]
-    np.testing.assert_array_equal(counts.get_ydata(), results["input_sweep"]["n_branches"])
+    at, count = np.asarray(counts.get_xydata()).T
+    steps = results["input_sweep"]["s"].values
+    shown = count[np.searchsorted(at, steps, side="right") - 1]
+    np.testing.assert_array_equal(shown, results["input_sweep"]["n_branches"])
     assert {text.get_text() for text in figure.legends[0].get_texts()} >= {"stable", "fold"}
 
 
@@ -162,5 +165,14 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
     plots.save(plots.fixed_points_figure(none), tmp_path / "a.png")
     still = limit_cycles(CallableMap(lambda x, u: 0.5 * x, 2), float64((2, 2)), window=64)
     figure = plots.limit_cycles_figure(still.assign_attrs(LABELS))
+    both = schema.combine_runs(
+        [
+            still.assign_attrs(LABELS, checkpoint="a/x.pt"),
+            limit_cycles(oscillator(0.3), float64((1, 2)), transient=300, window=512).assign_attrs(
+                LABELS, checkpoint="b/x.pt"
+            ),
+        ]
+    )
+    plots.save(plots.limit_cycles_figure(both), tmp_path / "c.png")
     assert figure.axes[0].texts[0].get_text() == "no oscillation"
     plots.save(figure, tmp_path / "b.png")

@@ -328,7 +328,10 @@ def with_interval(
 def text(value: xr.DataArray | float, digits: int = 0) -> str:
     """Return a number with so many digits, or ``-`` where there is none."""
     plain = float(value)
-    return f"{plain:.{digits}f}" if math.isfinite(plain) else "-"
+    if not math.isfinite(plain):
+        return "-"
+    written = f"{plain:.{digits}f}"
+    return written.removeprefix("-") if float(written) == 0 else written
 
 
 def number(value: xr.DataArray | float) -> float | int | None:

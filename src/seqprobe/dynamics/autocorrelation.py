@@ -57,7 +57,8 @@ class Decay(NamedTuple):
     Attributes
     ----------
     tau
-        Time constant in steps of the chosen model; of two, the slower.
+        Time constant in steps of the chosen model; of two, the slower. 0 below a tenth of a step,
+        infinite above twenty times the largest lag: these records do not tell.
     single
         That of one exponential.
     fast, share
@@ -140,7 +141,8 @@ def _fit_block(
         aic_two = 8 + used * np.log(rss_two / used)
     gain = np.where(np.isfinite(aic_two), aic_one - aic_two, -np.inf)
     margin = np.zeros_like(single) if needed is None else needed(single)
-    two = (gain > margin) & (used > _LEAST_LAGS)
+    # A slow part as long as half a record is not told from a drift.
+    two = (gain > margin) & (used > _LEAST_LAGS) & (slow < length / 2)
     return Decay(
         np.where(two, slow, single),
         single,
@@ -185,7 +187,9 @@ def _fit_single(
         shift = np.where(bend > 0, 0.5 * (left - right) / bend, 0.0)
     shift = np.where(best == inner, np.clip(shift, -1, 1), best - inner)
     step = np.log(grid[1] / grid[0])
-    return np.exp(np.log(grid[inner]) + shift * step), np.maximum(rss[rows, best], 1e-30)
+    tau = np.exp(np.log(grid[inner]) + shift * step)
+    tau = np.where(best == 0, 0.0, np.where(best == len(grid) - 1, np.inf, tau))
+    return tau, np.maximum(rss[rows, best], 1e-30)
 
 
 def _fit_pair(
@@ -208,6 +212,7 @@ def _fit_pair(
         fast = np.minimum(fast, 0.95 * slow)
     centre, share_best, rss_best = result
     tau = np.exp(centre)
+    tau[tau > 0.98 * longest] = np.inf
     return tau[:, 1], tau[:, 0], share_best, np.maximum(rss_best, 1e-30)
 
 
@@ -262,12 +267,17 @@ class Null:
 
     def needed(self, tau: Floats) -> Floats:
         """Return the gain that two exponentials need to be believed."""
-        return np.maximum(np.interp(np.log(tau), np.log(self.tau), self.gain), 0)
+        inside = np.clip(tau, self.tau[0], self.tau[-1])
+        return np.maximum(np.interp(np.log(inside), np.log(self.tau), self.gain), 0)
 
     def interval(self, tau: Floats) -> Floats:
         """Return 95 % intervals (2, U) of fitted time constants."""
-        low, high = (np.interp(np.log(tau), np.log(self.tau), r) for r in self.ratio)
-        return np.stack([tau / high, tau / low])
+        # True values for which the fitted one is not unusual, from the quantiles as functions of
+        # the true value.
+        low, high = (np.maximum.accumulate(self.tau * r) for r in self.ratio)
+        below = np.interp(tau, high, self.tau, left=0.0)
+        above = np.interp(tau, low, self.tau, right=np.inf)
+        return np.stack([below, above])
 
 
 def null_model(length: int, n_trials: int, max_lag: int, rng: np.random.Generator) -> Null:
@@ -307,7 +317,11 @@ def null_model(length: int, n_trials: int, max_lag: int, rng: np.random.Generato
     fit = fit_decay(np.concatenate(rows), length, n_trials)
     gain = fit.gain.reshape(_SIMULATIONS, -1)
     ratio = fit.single.reshape(_SIMULATIONS, -1) / tau
-    return Null(tau, np.quantile(gain, 0.95, axis=0), np.quantile(ratio, [0.025, 0.975], axis=0))
+    return Null(
+        tau,
+        np.quantile(gain, 0.95, axis=0, method="inverted_cdf"),
+        np.quantile(ratio, [0.025, 0.975], axis=0, method="inverted_cdf"),
+    )
 
 
 def lag_one_time(acf: Floats) -> Floats:

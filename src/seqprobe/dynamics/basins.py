@@ -8,7 +8,6 @@ import xarray as xr
 from torch import Tensor
 
 from seqprobe import provenance
-from seqprobe.dynamics.certify import Stability
 from seqprobe.dynamics.drive import flat_states
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.errors import UsageError
@@ -39,8 +38,9 @@ def basins(
     Returns
     -------
     xarray.Dataset
-        ``basin`` (fixed_point): states that came within 1e-5 of the attractors' size, 0 for
-        unstable points; ``attractor`` (start): the point, or -1; ``unresolved``: their number.
+        ``basin`` (fixed_point): states that came within 1e-5 of the attractors' size to a point
+        without unstable dimensions, marginal ones included; ``attractor`` (start): the point, or
+        -1; ``unresolved``: their number.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def basins(
     of = state_map(model)
     x = flat_states(of, states)
     u = one_input(points)
-    stable = np.flatnonzero(points["stability"].values == Stability.STABLE)
+    stable = np.flatnonzero(points["n_unstable"].values == 0)
     targets = torch.from_numpy(points["x"].values[stable])
     if points.attrs.get("method") == "closed form":
         reached = np.zeros(len(x), dtype=int)  # everything comes there, if slowly

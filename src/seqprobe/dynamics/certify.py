@@ -6,7 +6,8 @@ from enum import IntEnum
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, eigs
+import torch.nn.functional as F
+from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigs
 from torch import Tensor
 
 from seqprobe.dynamics.maps import StateMap
@@ -33,8 +34,8 @@ class Stability(IntEnum):
 def spectra(of: StateMap, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvalues (K, modes) by falling modulus, and the least singular value of J - I (K,).
 
-    All eigenvalues up to 512 reals, the 32 of largest modulus beyond (Arnoldi), where the singular
-    value is NaN if the state has more than 4096.
+    All eigenvalues up to 512 reals, beyond that the 32 of largest modulus (Arnoldi), or all if more
+    than those are unstable; the singular value is NaN if the state has more than 4096 reals.
     """
     eigenvalues, smallest = [], []
     for rows in x.split(32 if of.size <= DENSE_SPECTRUM else 1):
@@ -43,6 +44,8 @@ def spectra(of: StateMap, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
             found = torch.linalg.eigvals(jacobian.dense())
         else:
             found = leading_eigenvalues(jacobian, of.size)[None]
+            if float(found.abs().min()) >= 1 and of.size <= 8 * DENSE_SPECTRUM:
+                found = torch.linalg.eigvals(jacobian.dense())  # more than those are unstable
         order = found.abs().argsort(dim=1, descending=True, stable=True)
         eigenvalues.append(found.gather(1, order))
         if of.size <= 8 * DENSE_SPECTRUM:
@@ -51,7 +54,9 @@ def spectra(of: StateMap, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
             smallest.append(smallest_singular_value(less))
         else:
             smallest.append(rows.new_full((len(rows),), torch.nan))
-    return torch.cat(eigenvalues), torch.cat(smallest)
+    most = max(found.shape[1] for found in eigenvalues)
+    padded = [F.pad(found, (0, most - found.shape[1]), value=torch.nan) for found in eigenvalues]
+    return torch.cat(padded), torch.cat(smallest)
 
 
 def leading_eigenvalues(jacobian: Operator, size: int, count: int = LEADING) -> Tensor:
@@ -64,26 +69,36 @@ def leading_eigenvalues(jacobian: Operator, size: int, count: int = LEADING) -> 
 
     operator = LinearOperator((size, size), matvec=product, dtype=np.float64)
     start = np.ones(size)  # the same numbers every time
-    found = eigs(operator, min(count, size - 2), which="LM", v0=start, return_eigenvectors=False)
+    try:
+        found = eigs(
+            operator, min(count, size - 2), which="LM", v0=start, return_eigenvectors=False
+        )
+    except (ArpackError, ArpackNoConvergence):  # as of a Jacobian that is zero
+        dense: Tensor = torch.linalg.eigvals(jacobian.dense())[0]
+        return dense
     return torch.from_numpy(found)
 
 
 def smallest_singular_value(matrices: Tensor) -> Tensor:
     """Return the least singular value of each matrix (K, n, n), to 1e-4 of it; 0 if singular.
 
-    It is one over the norm of the inverse, by power iteration.
+    It is one over the norm of the inverse, by subspace iteration: several directions at once,
+    because singular values lie close together.
     """
     inverse, info = torch.linalg.inv_ex(matrices)
-    v = torch.ones(len(matrices), matrices.shape[1], 2, dtype=matrices.dtype)
-    v[:, ::2, 1] = -1
+    singular = (info != 0) | ~torch.isfinite(inverse).all(dim=(1, 2))
+    inverse[singular] = torch.eye(matrices.shape[1], dtype=matrices.dtype)
+    width = min(8, matrices.shape[1])
+    start = np.random.default_rng(0).standard_normal((matrices.shape[1], width))
+    v = torch.from_numpy(start).expand(len(matrices), -1, -1)
     norm = torch.zeros(len(matrices), dtype=matrices.dtype)
-    for _ in range(1000):
-        v = torch.linalg.qr(inverse.mT @ (inverse @ v))[0]
-        new = torch.linalg.vector_norm((inverse @ v[..., :1])[..., 0], dim=1)
-        if bool(((new - norm).abs() <= 1e-7 * new).all()):
+    for _ in range(300):
+        moved = inverse @ torch.linalg.qr(v)[0]
+        new = torch.linalg.eigvalsh(moved.mT @ moved)[:, -1].sqrt()
+        if bool(((new - norm).abs() <= 1e-6 * new).all()):
             break
-        norm = new
-    return torch.where(info == 0, 1 / norm, 0.0)
+        norm, v = new, inverse.mT @ moved
+    return torch.where(singular, 0.0, 1 / norm)
 
 
 def stability(
@@ -95,7 +110,7 @@ def stability(
     """
     modulus = np.abs(eigenvalues)
     unstable = (modulus > 1).sum(axis=1)
-    margin = np.abs(modulus - 1).min(axis=1, initial=np.inf)
+    margin = np.nanmin(np.abs(modulus - 1), axis=1, initial=np.inf)
     kind = np.full(len(modulus), int(Stability.SADDLE))
     kind[unstable == 0] = int(Stability.STABLE)
     kind[unstable == size] = int(Stability.REPELLER)

@@ -13,6 +13,9 @@ from seqprobe.dynamics.maps import StateMap
 __all__ = ["Circle", "invariant_circle"]
 
 _MOST_HARMONICS = 64
+_MOST_PARTS = 4
+_LAST = 32  # states that must lie on the circle
+_CLOSED = 1e-5
 _GOOD = 1e-3  # of the circle's size: an invariance error above is no circle
 
 
@@ -81,18 +84,35 @@ def invariant_circle(of: StateMap, u: Tensor, path: Tensor, exponents: np.ndarra
     if rotation is None:
         return None
     best: Circle | None = None
+    for part in range(1, _MOST_PARTS + 1):  # the strongest frequency may be a harmonic
+        circle = _fitted(of, u, path, weights, rotation / part)
+        if best is None or circle.certificate < 0.1 * best.certificate:
+            best = circle
+        if best.certificate < _CLOSED * size:
+            break
+    assert best is not None  # there is at least one part
+    corners = best.points(256)
+    amplitude = float(torch.linalg.vector_norm(corners - corners.mean(dim=0), dim=1).max())
+    if best.certificate > _GOOD * amplitude or amplitude < 1e-9 * size:
+        return None
+    # Averages see a torus, or a spiral that decays, as a circle on which the trajectory is not.
+    away = max(best.distance(x) for x in path[-_LAST:])
+    if away > max(_GOOD * amplitude, 10 * best.certificate):
+        return None
+    best.multipliers = np.concatenate([[1.0], np.exp(exponents[1:] / best.rotation)])
+    return best
+
+
+def _fitted(of: StateMap, u: Tensor, path: Tensor, weights: Tensor, rotation: float) -> Circle:
+    """Return the circle with as many harmonics as leave the least invariance error."""
+    found = []
+    phase = torch.arange(512, dtype=torch.float64) / 512
     for harmonics in (4, 8, 16, 32, _MOST_HARMONICS):
-        coefficients = _fourier(path[:-1], weights, rotation, harmonics)
-        circle = Circle(coefficients, rotation, np.inf, np.ones(1))
-        phase = torch.arange(512, dtype=torch.float64) / 512
+        circle = Circle(_fourier(path[:-1], weights, rotation, harmonics), rotation, 0, np.ones(1))
         error = of.step(circle.at(phase), u) - circle.at(phase + rotation)
         circle.certificate = float(torch.linalg.vector_norm(error, dim=1).max())
-        if best is None or circle.certificate < best.certificate:
-            best = circle
-    if best is None or best.certificate > _GOOD * size:
-        return None
-    best.multipliers = np.concatenate([[1.0], np.exp(exponents[1:] / rotation)])
-    return best
+        found.append(circle)
+    return min(found, key=lambda circle: circle.certificate)
 
 
 def _bump(length: int) -> Tensor:

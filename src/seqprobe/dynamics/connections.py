@@ -9,7 +9,6 @@ from torch import Tensor
 
 from seqprobe import provenance
 from seqprobe.dynamics.basins import one_input, settle
-from seqprobe.dynamics.certify import Stability
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.dynamics.readout import readout
 from seqprobe.errors import UsageError
@@ -70,7 +69,7 @@ def connections(
     u = one_input(points)
     x = torch.from_numpy(points["x"].values)
     unstable = points["n_unstable"].values
-    stable = np.flatnonzero(points["stability"].values == Stability.STABLE)
+    stable = np.flatnonzero(unstable == 0)
     spacing = float(points["spacing_min"])
     offset = 1e-3 * (spacing if np.isfinite(spacing) else 1.0)
     rng = generator(seed, "rays")

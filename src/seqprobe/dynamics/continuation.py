@@ -23,6 +23,8 @@ __all__ = ["input_sweep"]
 
 _NEWTON_STEPS = 8
 _SAME = 1e-6
+_SEARCHES = 5  # inputs along the line at which branches are searched for
+_SMALLEST = 2.0**-16  # part of a step below which a branch counts as ended
 
 
 def input_sweep(
@@ -37,17 +39,17 @@ def input_sweep(
 ) -> xr.Dataset:
     """Follow the fixed points from one input to another, and locate the folds in between.
 
-    A search at both ends gives the branches; each is continued along the line ``u(s) = begin + s
+    Searches at five inputs give the branches; each is continued along the line ``u(s) = begin + s
     (end - begin)`` by the tangent and Newton's method. Where one ends, the fold is solved for:
     ``r = 0`` together with a singular Jacobian. From there the branch on the other side of the fold
-    is followed back, so that only closed loops of branches that reach neither end are not found.
+    is followed back, so that only closed loops of branches between two searches are not found.
 
     Parameters
     ----------
     model
         See `fixed_points`.
     starts
-        States (S, n) for both searches.
+        States (S, n) for the searches.
     begin, end
         Inputs (d,).
     n_steps
@@ -55,7 +57,7 @@ def input_sweep(
     seed
         See `fixed_points`.
     on_progress
-        Called with the number of steps done and their total.
+        Called with the number of searches done and their total.
 
     Returns
     -------
@@ -63,9 +65,11 @@ def input_sweep(
         Over (step, branch): ``x`` (with state), NaN where a branch does not exist; ``n_unstable``
         (-1 there), ``leading`` modulus of the eigenvalues, ``index`` (0 there); ``readout`` (with
         output) if the model has a head. Over ``step``: ``s``, ``u`` (with channel),
-        ``n_branches``, ``index_sum``. Over ``branch``: ``fold_begin`` and ``fold_end``: s of the
+        ``n_branches``, ``index_sum``. Over ``branch``: ``fold_begin`` and ``fold_end``, s of the
         folds where it begins and ends, NaN where it reaches the end of the line, or where no fold
-        was found; ``fold_x_begin``, ``fold_x_end``.
+        was found (a kink of rectified units is none); ``fold_x_begin``, ``fold_x_end``, and
+        ``fold_readout_begin``, ``fold_readout_end``. ``open_ends``: branches that begin or end on
+        the way without a fold, 0 if all is well.
 
     Raises
     ------
@@ -85,18 +89,16 @@ def input_sweep(
     if n_steps < 1:
         raise UsageError(f"{n_steps} steps were asked for (allowed: 1 or more)")
     line = _Line(of, u0, u1, n_steps)
-    ends = [fixed_points(model, starts, input=u, seed=seed) for u in (u0, u1)]
-    with torch.no_grad():
-        for points in ends:
+    places = sorted({round(n_steps * k / (_SEARCHES - 1)) for k in range(_SEARCHES)})
+    for done, i in enumerate(places):
+        points = fixed_points(model, starts, input=line.u(i / n_steps), seed=seed)
+        with torch.no_grad():
             if points.sizes["fixed_point"]:
                 line.scale = max(line.scale, float(np.linalg.norm(points["x"], axis=1).max()))
-        done = 0
-        for points, order in zip(ends, (range(n_steps + 1), range(n_steps, -1, -1)), strict=True):
-            y = of.reduce(torch.from_numpy(points["x"].values))
-            line.follow(y, list(order))
-            done += n_steps
-            if on_progress is not None:
-                on_progress(done, 2 * n_steps)
+            line.follow(of.reduce(torch.from_numpy(points["x"].values)), i)
+        if on_progress is not None:
+            on_progress(done + 1, len(places))
+    with torch.no_grad():
         line.turn()
     return _result(model, of, line, seed)
 
@@ -117,24 +119,39 @@ class _Line:
         """Return the input at s."""
         return self.u0 + s * (self.u1 - self.u0)
 
-    def follow(self, y: Tensor, order: list[int]) -> None:
-        """Follow roots (K, m) of the first step of `order` through the others."""
-        known = [b[order[0]] for b in self.branches]
+    def follow(self, y: Tensor, at: int) -> None:
+        """Follow roots (K, m) of one step in both directions; those on known branches are known."""
+        known = [branch[at] for branch in self.branches]
         fresh = [row for row in y if not _is_among(row, known, self.scale)]
         if not fresh:
             return
         y = torch.stack(fresh)
         paths = y.new_full((len(y), self.n_steps + 1, y.shape[1]), torch.nan)
-        paths[:, order[0]] = y
-        alive = torch.arange(len(y))
-        step = (order[-1] - order[0]) / max(len(order) - 1, 1) / self.n_steps
+        paths[:, at] = y
+        self._walk(paths, list(range(at, self.n_steps + 1)))
+        self._walk(paths, list(range(at, -1, -1)))
+        self.branches += list(paths)
+
+    def _walk(self, paths: Tensor, order: list[int]) -> None:
+        """Fill in the steps of `order` from its first, path by path until it ends."""
+        alive = torch.arange(len(paths))
+        y = paths[:, order[0]]
+        step = (1 if order[-1] > order[0] else -1) / self.n_steps
         for i in order[1:]:
             if not len(alive):
                 break
+            before = y
             y, ok = self._advance(y, i / self.n_steps, step)
+            for k in (~ok).nonzero()[:, 0].tolist():  # smaller steps may still get there
+                row, s = self._approach(before[k], i / self.n_steps - step, step)
+                if abs(s - i / self.n_steps) < 1e-12 and not _is_among(
+                    row, list(y[ok]), self.scale
+                ):
+                    y[k], ok[k] = row, True
+            for k in ok.nonzero()[:, 0].tolist():  # a path on a known branch has jumped
+                ok[k] = not _is_among(y[k], [b[i] for b in self.branches], self.scale)
             y, alive = y[ok], alive[ok]
             paths[alive, i] = y
-        self.branches += list(paths)
 
     def _advance(self, y: Tensor, s: float, step: float) -> tuple[Tensor, Tensor]:
         """Return the roots at s from those a step before, and which exist (K,)."""
@@ -143,13 +160,17 @@ class _Line:
         push = by_input.times((step * (self.u1 - self.u0))[:, None].expand(len(y), -1, 1))
         tangent = torch.linalg.solve_ex(jacobian.dense(), -push)[0][..., 0]
         long = torch.linalg.vector_norm(tangent, dim=1) > 0.1 * self.scale
-        y = torch.where((long | ~torch.isfinite(tangent).all(1))[:, None], y, y + tangent)
+        tangent = torch.where((long | ~torch.isfinite(tangent).all(1))[:, None], 0.0, tangent)
+        predicted = y = y + tangent
         for _ in range(_NEWTON_STEPS):
             r, jacobian, _ = self.of.linearise_residual(y, self.u(s))
             y = y - torch.linalg.solve_ex(jacobian.dense(), r)[0]
         r = self.of.residual(y, self.u(s))
         settled = torch.linalg.vector_norm(r, dim=1) < 1e-10 * self.scale
-        near = torch.linalg.vector_norm(y - before, dim=1) < 0.3 * self.scale
+        # What Newton's method adds to the tangent tells a jump from a step.
+        added = torch.linalg.vector_norm(y - predicted, dim=1)
+        near = added < 0.5 * torch.linalg.vector_norm(tangent, dim=1) + 1e-3 * self.scale
+        near &= torch.linalg.vector_norm(y - before, dim=1) < 0.3 * self.scale
         ok = settled & near
         # Two branches that meet on one root: the one that had farther to go has jumped.
         moved = torch.linalg.vector_norm(y - before, dim=1)
@@ -168,14 +189,13 @@ class _Line:
                 if i != edge:
                     s, y = self.fold(branch[i], i / self.n_steps, -1 if edge == 0 else 1)
                 if np.isfinite(s):
-                    back = range(i, self.n_steps + 1) if edge == 0 else range(i, -1, -1)
-                    self._mirror(branch[i], y, list(back))
+                    self._mirror(branch[i], y, i)
                 found.append((s, y))
             self.folds.append(found)
 
-    def _mirror(self, y: Tensor, fold: Tensor, order: list[int]) -> None:
+    def _mirror(self, y: Tensor, fold: Tensor, at: int) -> None:
         """Follow the branch that meets this one at the fold, from the last step before it."""
-        s = order[0] / self.n_steps
+        s = at / self.n_steps
         other = (2 * fold - y)[None]
         for _ in range(2 * _NEWTON_STEPS):
             r, jacobian, _ = self.of.linearise_residual(other, self.u(s))
@@ -183,7 +203,7 @@ class _Line:
         r = self.of.residual(other, self.u(s))
         near = torch.linalg.vector_norm(other[0] - fold) < 0.3 * self.scale
         if bool(near) and float(torch.linalg.vector_norm(r)) < 1e-10 * self.scale:
-            self.follow(other, order)
+            self.follow(other, at)
 
     def fold(self, y: Tensor, s: float, direction: int) -> tuple[float, Tensor]:
         """Return s and the unknowns (m,) of the fold before the next step; NaN if there is none.
@@ -192,7 +212,7 @@ class _Line:
         [v; g] = [0; 1]``, which vanishes exactly where R is singular.
         """
         next_step = s + direction / self.n_steps
-        y, s = self._approach(y, s, direction)
+        y, s = self._approach(y, s, direction / self.n_steps)
         at = torch.cat([y, y.new_tensor([s])])
         left, _, right = torch.linalg.svd(self._jacobian(at))
         b, c = left[:, -1], right[-1]
@@ -200,6 +220,8 @@ class _Line:
             with torch.enable_grad():
                 point = at.detach().requires_grad_()
                 g = self._singular(point, b, c)
+                if not g.requires_grad:  # a kink of rectified units, where slopes are constant
+                    break
                 slope = torch.autograd.grad(g, point)[0]
             r, jacobian, by_input = self.of.linearise_residual(at[None, :-1], self.u(at[-1]))
             along = by_input.times((self.u1 - self.u0)[None, :, None])[0]
@@ -217,15 +239,16 @@ class _Line:
                 break
         return np.nan, torch.full_like(y, torch.nan)
 
-    def _approach(self, y: Tensor, s: float, direction: int) -> tuple[Tensor, float]:
-        """Go on along a branch in ever smaller steps until it ends; return its last point."""
-        step = 0.5 * direction / self.n_steps
-        for _ in range(16):
-            tried, ok = self._advance(y[None], s + step, step)
+    def _approach(self, y: Tensor, s: float, step: float) -> tuple[Tensor, float]:
+        """Go on along a branch to s + step in as small steps as it takes; return where it ends."""
+        end, part = s + step, 0.5 * step
+        while abs(end - s) > 1e-12 and abs(part) > _SMALLEST * abs(step):
+            ahead = part if abs(part) < abs(end - s) else end - s
+            tried, ok = self._advance(y[None], s + ahead, ahead)
             if bool(ok[0]):
-                y, s = tried[0], s + step
+                y, s = tried[0], s + ahead
             else:
-                step /= 2
+                part /= 2
         return y, s
 
     def _jacobian(self, at: Tensor) -> Tensor:
@@ -276,7 +299,15 @@ def _result(model: object, of: StateMap, line: _Line, seed: int) -> xr.Dataset:
             [(at, of.lift(y[None], line.u(at))[0].numpy()) for at, y in pair] for pair in line.folds
         ]
     data = _labelled(line, s, x, unstable, leading, index, folds)
-    if said:
+    if said and head is not None:
+        for i, name in enumerate(("begin", "end")):
+            at_fold = torch.from_numpy(data[f"fold_x_{name}"].values)
+            u = torch.stack([line.u(pair[i][0]) for pair in folds])
+            with torch.no_grad():
+                y_fold = head(at_fold, u).numpy()
+            data[f"fold_readout_{name}"] = variable(
+                ("branch", "output"), y_fold, f"output of the fold at its {name}", "1"
+            )
         y_all = np.full((steps, count, said[0][2].shape[1]), np.nan)
         for i, rows, values in said:
             y_all[i, rows] = values
@@ -285,6 +316,14 @@ def _result(model: object, of: StateMap, line: _Line, seed: int) -> xr.Dataset:
         "dynamics.input_sweep", {"n_steps": line.n_steps}, seed=seed, device="cpu", dtype="float64"
     )
     return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+
+
+def _open_ends(x: np.ndarray, folds: list[list[tuple[float, np.ndarray]]]) -> int:
+    """Return how many branches begin or end on the way without a fold."""
+    there = np.isfinite(x).all(axis=2)
+    begins, ends = ~there[0], ~there[-1]
+    missing = np.array([[np.isnan(s) for s, _ in pair] for pair in folds]).reshape(-1, 2)
+    return int((begins & missing[:, 0]).sum() + (ends & missing[:, 1]).sum())
 
 
 def _labelled(
@@ -303,10 +342,11 @@ def _labelled(
         "u": variable((*along, "channel"), inputs, "input", "1"),
         "x": variable((*both, "state"), x, "fixed point", "1"),
         "n_unstable": variable(both, unstable, "unstable dimensions, -1 for no point", "1"),
-        "leading": variable(both, leading, "largest modulus of an eigenvalue", "1/step"),
+        "leading": variable(both, leading, "largest modulus of an eigenvalue", "1"),
         "index": variable(both, index, "sign of det(I - J), 0 for no point", "1"),
         "n_branches": variable(along, (index != 0).sum(axis=1), "fixed points", "1"),
         "index_sum": variable(along, index.sum(axis=1), "sum of the indices", "1"),
+        "open_ends": variable((), _open_ends(x, folds), "ends of branches without a fold", "ends"),
     }
     for i, name in enumerate(("begin", "end")):
         where = np.array([pair[i][0] for pair in folds], dtype=float)

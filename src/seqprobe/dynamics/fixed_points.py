@@ -40,10 +40,11 @@ def fixed_points(
 
     A point is accepted by its distance to a root, ``|R^-1 r|`` for the residual r and its Jacobian
     R, never by its speed: slow points and states held by a saturated gate are not fixed points.
-    Newton's method goes from all starts, then from half-way between all pairs of roots until a
-    round adds nothing. For cells whose states stay in [-1, 1] the signs of ``det(I - J)`` must sum
-    to 1 over all fixed points; where they do not, the search is widened by 12,288 starts, and
-    ``complete`` is 0 if that does not help. It is a necessary condition, not a proof.
+    Newton's method goes from all starts, from where some of them settle, then from half-way between
+    all pairs of roots until a round adds nothing. For cells whose states stay in [-1, 1] the signs
+    of ``det(I - J)`` must sum to 1 over all fixed points; where they do not, the search is widened
+    by 12,288 starts, and ``complete`` is 0 if that does not help. It is a necessary condition, not a
+    proof.
 
     Parameters
     ----------
@@ -81,7 +82,8 @@ def fixed_points(
 
         Over ``start``: ``status`` (0 stalled, 1 converged, 2 slow: a minimum of the speed that is
         not a root, 3 left the reachable region), ``root`` (its fixed point or -1), ``n_steps``.
-        Over ``input``: ``index_sum``, ``complete`` (1, 0, or -1 where states have no known bound).
+        Over ``input``: ``held`` (input, channel), ``index_sum``, ``complete`` (1, 0, or -1 where
+        states have no known bound).
         ``spacing_min``: least distance of two points; ``q_starts``: median q of the starts.
         Attributes ``rounds`` (new roots of the sweep and of each round) and ``method``.
 
@@ -221,9 +223,9 @@ def _variables(pieces: Sequence[_Piece], which: Tensor, size: int) -> dict[str, 
         "sigma_min": variable(
             at, joined([p.sigma_min for p in pieces]), "least singular value of J - I", "1"
         ),
-        "eigenvalue": variable((*at, "mode"), eigenvalue, "eigenvalue of the Jacobian", "1/step"),
+        "eigenvalue": variable((*at, "mode"), eigenvalue, "eigenvalue of the Jacobian", "1"),
         "n_unstable": variable(at, unstable, "unstable dimensions", "1"),
-        "margin": variable(at, margin, "least distance of a modulus to 1", "1/step"),
+        "margin": variable(at, margin, "least distance of a modulus to 1", "1"),
         "stability": _flags(at, kind, Stability, "stability"),
         "index": variable(at, joined([p.found.sign for p in pieces]), "sign of det(I - J)", "1"),
         "hits": variable(at, hits, "starts that led here", "starts"),
@@ -232,6 +234,9 @@ def _variables(pieces: Sequence[_Piece], which: Tensor, size: int) -> dict[str, 
         "n_steps": variable(start, steps, "solver steps", "1"),
         "index_sum": variable(
             each, np.array([int(p.found.sign.sum()) for p in pieces]), "sum of the indices", "1"
+        ),
+        "held": variable(
+            (*each, "channel"), np.stack([p.u.numpy() for p in pieces]), "constant input", "1"
         ),
         "complete": variable(
             each, np.array([p.found.complete for p in pieces]), "1 yes, 0 no, -1 not known", "1"

@@ -26,6 +26,8 @@ __all__ = ["Kind", "limit_cycles"]
 _STILL = 1e-9  # speed over the size of the state below which a trajectory has settled
 _POINTS = 256
 _CERTAIN, _MOST_STEPS = 1e-6, 2**16
+_MOST_LONG_RUNS = 8  # starts that are followed so far
+_TOGETHER = 2**25  # reals of trajectories that are kept at once
 
 
 class Kind(IntEnum):
@@ -115,13 +117,17 @@ def limit_cycles(
             x = of.step(x, u)
             if on_progress is not None and t % 50 == 0:
                 on_progress(t, transient + window)
-        path = [x]
-        for t in range(window - 1):
-            path.append(of.step(path[-1], u))
-            if on_progress is not None and t % 50 == 0:
-                on_progress(transient + t, transient + window)
-        paths = torch.stack(path, dim=1)
-        verdicts = [search.judge(row) for row in paths]
+        verdicts = []
+        for rows in x.split(max(1, _TOGETHER // (window * of.size))):
+            path = rows.new_empty(len(rows), window, of.size)
+            for t in range(window):
+                path[:, t] = rows
+                rows = of.step(rows, u)
+            for row in path:
+                verdicts.append(search.judge(row))
+                if on_progress is not None:
+                    done = transient + round(window * len(verdicts) / len(x))
+                    on_progress(done, transient + window)
     data = _variables(model, of, u, search.cycles, verdicts)
     parameters = {
         "n_starts": len(x),
@@ -150,6 +156,7 @@ class _Search:
     def __init__(self, of: StateMap, u: Tensor, max_period: int) -> None:
         self.of, self.u, self.max_period = of, u, max_period
         self.cycles: list[_Cycle] = []
+        self.long_runs = 0
 
     def judge(self, path: Tensor) -> tuple[Kind, int]:
         """Return what a trajectory (T, n) came to, and the index of its cycle or -1."""
@@ -157,7 +164,8 @@ class _Search:
             return Kind.LEFT, -1
         size = max(float(torch.linalg.vector_norm(path, dim=1).median()), 1e-9)
         speed = torch.linalg.vector_norm(path[1:] - path[:-1], dim=1)
-        if float(speed[-1]) < _STILL * size or bool(speed[-1] < 1e-3 * speed[0]):
+        part = max(1, len(speed) // 8)
+        if float(speed[-part:].max()) < max(_STILL * size, 1e-3 * float(speed[:part].max())):
             return Kind.FIXED_POINT, -1
         for i, cycle in enumerate(self.cycles):
             if cycle.found.distance(path[-1]) < max(1e-4 * size, 10 * cycle.found.certificate):
@@ -173,6 +181,8 @@ class _Search:
         error = 3 * _standard_error(leading[:, 0]) + 1 / len(path)
         if leading[:, 0].mean() > error:
             return Kind.CHAOTIC, -1
+        if leading[:, 0].mean() < -error:  # still on its way to rest
+            return Kind.UNSETTLED, -1
         circle = self._circle(path, leading.mean(axis=0), size)
         if circle is None:
             return Kind.UNSETTLED, -1
@@ -187,8 +197,9 @@ class _Search:
             circle = invariant_circle(self.of, self.u, path, exponents)
             if circle is not None and circle.certificate < _CERTAIN * size:
                 return circle
-            if len(path) >= _MOST_STEPS:
+            if len(path) >= _MOST_STEPS or self.long_runs >= _MOST_LONG_RUNS:
                 return circle
+            self.long_runs += 4 * len(path) >= _MOST_STEPS
             more = [path[-1:]]
             for _ in range(3 * len(path)):
                 more.append(self.of.step(more[-1], self.u))
@@ -235,7 +246,7 @@ def _variables(
         "kind": variable(at, np.array([int(c.kind) for c in cycles], dtype=int), "kind", "1"),
         "period": variable(at, np.array([c.found.period for c in cycles]), "period", "steps"),
         "certificate": variable(at, np.array([c.found.certificate for c in cycles]), "error", "1"),
-        "multiplier": variable((*at, "mode"), multiplier, "Floquet multiplier", "1/period"),
+        "multiplier": variable((*at, "mode"), multiplier, "Floquet multiplier", "1"),
         "exponent": variable((*at, "mode"), exponent, "Floquet exponent", "1/step"),
         "amplitude": variable(at, amplitude, "root mean square distance from the mean", "1"),
         "hits": variable(at, np.array([c.hits for c in cycles], dtype=int), "starts", "starts"),

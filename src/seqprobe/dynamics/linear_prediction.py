@@ -11,7 +11,6 @@ from torch import Tensor
 
 from seqprobe import provenance
 from seqprobe.dynamics.basins import one_input
-from seqprobe.dynamics.certify import Stability
 from seqprobe.dynamics.drive import flat_states
 from seqprobe.dynamics.linearise import jacobians
 from seqprobe.dynamics.maps import state_map
@@ -71,14 +70,14 @@ def linear_prediction(
     if not horizons or min(horizons) < 1:
         raise UsageError(f"horizons are {list(horizons)} (allowed: 1 or more)")
     j = jacobians(of, points)
-    stable = points["stability"].values == Stability.STABLE
+    stable = points["n_unstable"].values == 0
     nearest = torch.cdist(x0, fixed).argmin(dim=1)
     choices: dict[str, Tensor | None] = {"nearest": nearest, "reassigned": None}
     if stable.any():
         index = torch.from_numpy(np.flatnonzero(stable))
         choices["attractor"] = index[torch.cdist(x0, fixed[index]).argmin(dim=1)]
-    r2 = np.full((len(_ASSIGNMENTS), len(horizons)), np.nan)
     wanted = sorted(set(horizons))
+    r2 = np.full((len(_ASSIGNMENTS), len(wanted)), np.nan)
     with torch.no_grad():
         for row, name in enumerate(_ASSIGNMENTS):
             if name not in choices:

@@ -43,7 +43,7 @@ def linearise(model: object, points: xr.Dataset) -> xr.Dataset:
         ``readout_jacobian`` (fixed_point, output, state) and ``mode_to_output`` (fixed_point,
         output, mode). Over fixed_point: ``henrici``, ``sqrt(|J|^2 - sum |lambda|^2)``, 0 for a
         normal J; ``defective``: 1 where a condition exceeds 1e8, so that modes are not to be
-        trusted.
+        trusted; and ``x``, ``u``, ``n_unstable``, ``stability`` of `points`.
 
     Raises
     ------
@@ -68,6 +68,7 @@ def linearise(model: object, points: xr.Dataset) -> xr.Dataset:
         _, by_state, by_input = of.linearise(x, u)
         jacobian, drive = by_state.dense(), by_input.dense()
     data = _modes(jacobian, drive)
+    data |= {name: points[name].variable for name in ("x", "u", "n_unstable", "stability")}
     head = readout(model, of)
     if head is not None and len(x):
         c = readout_jacobian(head, x, u)
@@ -96,7 +97,7 @@ def _modes(jacobian: Tensor, drive: Tensor) -> dict[str, xr.Variable]:
     pushes = left @ drive.to(left.dtype)
     at, modes = ("fixed_point",), ("fixed_point", "mode")
     return {
-        "eigenvalue": variable(modes, values.numpy(), "eigenvalue of the Jacobian", "1/step"),
+        "eigenvalue": variable(modes, values.numpy(), "eigenvalue of the Jacobian", "1"),
         "time_constant": variable(modes, tau, "time constant", "steps"),
         "frequency": variable(modes, frequency, "frequency", "cycles/step"),
         "condition": variable(modes, condition.numpy(), "condition of the eigenvalue", "1"),
@@ -121,6 +122,7 @@ def time_constants(eigenvalues: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(divide="ignore"):
         tau = -1 / np.log(modulus)
     tau[modulus == 0] = 0.0
+    tau[modulus == 1] = np.inf
     return tau, np.abs(np.angle(eigenvalues)) / (2 * np.pi)
 
 

@@ -20,6 +20,7 @@ from seqprobe.tasks import Batch
 
 __all__ = ["growth_rates", "kaplan_yorke", "lyapunov_spectrum"]
 
+_NOTHING = -600.0  # natural logarithm per step: a direction that vanishes, as in a buffer
 _FEW = 8  # trajectories below which blocks of time are the units of the interval
 _BLOCKS = 20
 
@@ -33,6 +34,7 @@ def lyapunov_spectrum(
     n_steps: int = 2000,
     n_exponents: int = 8,
     burn_in: int | None = None,
+    transient: int = 2000,
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
@@ -57,7 +59,9 @@ def lyapunov_spectrum(
     n_exponents
         Number m of exponents, at most the size of the state.
     burn_in
-        Steps before counting; a tenth of all if None.
+        Steps before counting, in which directions settle; a tenth of all if None.
+    transient
+        Steps before that without a batch, in which states come to their attractors.
     seed
         Of the bootstrap.
     on_progress
@@ -68,8 +72,9 @@ def lyapunov_spectrum(
     xarray.Dataset
         ``exponent`` (mode), natural logarithm per step, falling; ``exponent_ci`` (ci_bound, mode).
         ``by_trial`` (trial, mode). ``kaplan_yorke`` and its interval: dimension of the attractor,
-        0 if all exponents are negative, NaN if more than m would be needed. ``time_constant``
-        (mode): -1 / exponent in steps, negative for growth.
+        0 if all exponents are negative, NaN if more than m would be needed; exponents whose
+        interval holds 0 count as 0. ``time_constant`` (mode): -1 / exponent in steps, negative for
+        growth.
 
     Raises
     ------
@@ -80,10 +85,12 @@ def lyapunov_spectrum(
 
     Notes
     -----
-    Intervals resample trajectories; with fewer than eight of them, twenty blocks of time of each,
-    which are taken to be independent. Exponents close to each other converge slowly. Sources:
-    Benettin et al. 1980; Kaplan and Yorke 1979; for trained networks Engelken, Wolf and Abbott 2023
-    (Physical Review Research 5, 043044). Cost: O(n^2 m + n m^2) per step and trajectory.
+    Starts that come to different attractors are averaged: look at ``by_trial``. Directions that
+    vanish have an exponent of minus infinity. Intervals resample trajectories; with fewer than
+    eight of them, twenty blocks of time of each, which are taken to be independent. Exponents close
+    to each other converge slowly. Sources: Benettin et al. 1980; Kaplan and Yorke 1979; for trained
+    networks Engelken, Wolf and Abbott 2023 (Physical Review Research 5, 043044). Cost: O(n^2 m + n
+    m^2) per step and trajectory.
     """
     of = state_map(model)
     x, inputs, total = _trajectories(model, of, batch, starts, input, n_steps)
@@ -92,6 +99,12 @@ def lyapunov_spectrum(
         raise UsageError(f"{n_exponents} exponents were asked for (allowed: 1 to {of.size})")
     if not 0 <= burn_in < total:
         raise UsageError(f"burn-in of {burn_in} steps (allowed: 0 to {total - 1} of {total})")
+    if batch is None:
+        if transient < 0:
+            raise UsageError(f"transient of {transient} steps (allowed: 0 or more)")
+        with torch.no_grad():
+            for _ in range(transient):
+                x = of.step(x, inputs)
     rates = growth_rates(of, x, inputs, total, n_exponents, on_progress)[:, burn_in:]
     units = rates.mean(axis=1)
     if len(units) < _FEW:
@@ -99,13 +112,18 @@ def lyapunov_spectrum(
         units = np.concatenate([block.mean(axis=1) for block in blocks])
     replicates = resample(len(units), generator(seed, "bootstrap")) @ units
     replicates[0] = rates.mean(axis=(0, 1))
+    replicates[replicates < _NOTHING] = -np.inf
     order = np.argsort(-replicates[0], kind="stable")
     replicates = replicates[:, order]
-    dimension = np.array([kaplan_yorke(row) for row in replicates])
+    exponents = estimate("exponent", ("mode",), replicates, "Lyapunov exponent", "1/step")
+    low, high = exponents["exponent_ci"].values
+    least = 1 / rates.shape[1]  # a factor of order 1 over the whole record
+    resolved = np.where((low <= least) & (high >= -least), 0.0, replicates)
+    dimension = np.array([kaplan_yorke(row, of.size) for row in resolved])
     with np.errstate(divide="ignore"):
-        tau = -1 / replicates
+        tau = np.where(replicates == 0, np.inf, -1 / replicates)
     data = {
-        **estimate("exponent", ("mode",), replicates, "Lyapunov exponent", "1/step"),
+        **exponents,
         "by_trial": variable(
             ("trial", "mode"), rates.mean(axis=1)[:, order], "exponent by trajectory", "1/step"
         ),
@@ -116,6 +134,7 @@ def lyapunov_spectrum(
         "n_trajectories": len(x),
         "n_steps": total,
         "burn_in": burn_in,
+        "transient": transient if batch is None else 0,
         "n_exponents": n_exponents,
         "driven": batch is not None,
     }
@@ -197,12 +216,15 @@ def growth_rates(
     return rates.numpy()
 
 
-def kaplan_yorke(exponents: np.ndarray) -> float:
-    """Return the Kaplan-Yorke dimension of falling exponents; NaN if more would be needed."""
+def kaplan_yorke(exponents: np.ndarray, size: int | None = None) -> float:
+    """Return the Kaplan-Yorke dimension of falling exponents; NaN if more would be needed.
+
+    It is `size`, the number of reals of the state, where that many exponents do not sum below 0.
+    """
     total = np.cumsum(exponents)
     if total[0] < 0:
         return 0.0
     k = int(np.flatnonzero(total >= 0)[-1])
     if k + 1 == len(exponents):
-        return np.nan
+        return np.nan if len(exponents) != size else float(size)
     return float(k + 1 + total[k] / abs(exponents[k + 1]))

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from seqprobe.dynamics.maps import StateMap
 from seqprobe.dynamics.solver import (
-    DENSE,
     Outcome,
     Problem,
     Roots,
@@ -27,9 +26,11 @@ __all__ = ["Found", "search"]
 PAIRS_PER_ROUND = 512
 MOST_ROUNDS = 40
 _BARREN_ROUNDS = 4  # without a new root, while the index sum says that one is missing
-_DEEP_STARTS, _PROBES = 4096, 64
+_DEEP_STARTS, _PROBES, _RELAXED = 4096, 64, 512
+_STEPS_ON = 64
 _SAME = 1e-6  # of the size of a state: roots nearer than that are one
-_REACH = 10.0  # radii of the cloud of starts, beyond which a model without a box has left
+_REACH = 1e3  # radii of the cloud of starts, beyond which a model without a box has left
+MOST_ROOTS = 1000  # at which exploration ends
 
 Progress = Callable[[int, int], None]
 
@@ -49,7 +50,8 @@ class Found:
     status, root, steps
         Of every start: `Status`, index of its root or -1, solver steps.
     rounds
-        New roots of the sweep over the starts and of every round of exploration.
+        New roots of the sweep over the starts, of some of them followed to their attractors, and
+        of every round of exploration.
     complete
         1 if the index sum is 1 and the last round was barren, 0 if not; -1 if the map has no box,
         so that the sum may be anything.
@@ -107,6 +109,8 @@ def search(
     """
     hunt = _Hunt(state_map, starts, u)
     outcome = hunt.sweep(hunt.starts, on_progress)
+    some = torch.linspace(0, len(starts) - 1, min(_PROBES, len(starts))).round().long()
+    hunt.sweep(hunt.relaxed(starts[some]))
     hunt.explore()
     if hunt.descend(outcome):
         hunt.explore()
@@ -114,7 +118,10 @@ def search(
         hunt.sweep(_anywhere(_PROBES, hunt.starts, state_map, rng))
         hunt.explore()
     if exhaustive or (state_map.box is not None and not hunt.seems_complete()):
-        hunt.descend(hunt.sweep(_far_starts(hunt.starts, state_map, rng)))
+        far = _far_starts(hunt.starts, state_map, rng)
+        hunt.descend(hunt.sweep(far))
+        some = torch.from_numpy(rng.choice(len(far), _RELAXED, replace=False))
+        hunt.sweep(hunt.relaxed(state_map.lift(far[some], u)))
         hunt.explore()
     return hunt.result(outcome)
 
@@ -161,10 +168,11 @@ class _Hunt:
         self.starts = state_map.clip(state_map.reduce(states))
         centre = self.starts.mean(dim=0)
         distance = torch.linalg.vector_norm(self.starts - centre, dim=1)
-        self.scale = max(float(torch.linalg.vector_norm(self.starts, dim=1).median()), 1e-3)
+        norm = max(float(torch.linalg.vector_norm(self.starts, dim=1).median()), 1e-3)
         spread = float(distance.mean())
-        cap = 0.5 * (spread if spread > 0 else self.scale)
-        radius = _REACH * max(float(distance.max()), self.scale)
+        self.scale = max(spread, 1e-6 * norm) if spread > 0 else norm
+        cap = 0.5 * self.scale
+        radius = _REACH * max(float(distance.max()), norm)
         if state_map.box is not None:  # on its way Newton may leave it a little
             radius = max(radius, 2 * float(torch.linalg.vector_norm(state_map.box[1])))
         self.problem = Problem(state_map, u, cap, centre, radius)
@@ -185,6 +193,9 @@ class _Hunt:
                 self._learn(blocks[-1])
                 if on_progress is not None:
                     on_progress(stop, len(starts))
+        if not blocks:
+            self.rounds.append(0)
+            return newton(self.problem, starts, self.known)
         whole = Outcome(
             torch.cat([block.y for block in blocks]),
             torch.cat([block.status for block in blocks]),
@@ -193,6 +204,16 @@ class _Hunt:
         )
         self.rounds.append(len(self.known) - before)
         return whole
+
+    def relaxed(self, states: Tensor) -> Tensor:
+        """Return the unknowns of states (S, n) some steps on, near the attractors they go to.
+
+        Newton's method goes to the nearest root, which far from all is rarely an attractor.
+        """
+        for _ in range(_STEPS_ON):
+            states = self.map.step(states, self.problem.u)
+        y = self.map.clip(self.map.reduce(states))
+        return y[~self.problem.has_left(y)]
 
     def descend(self, outcome: Outcome) -> int:
         """Go on from the rows where Newton stalled; return the number of new roots."""
@@ -226,7 +247,8 @@ class _Hunt:
     def _signs(self, y: Tensor) -> Tensor:
         if not len(y):
             return torch.zeros(0, dtype=torch.long)
-        signs = [torch.linalg.slogdet(-self.problem.jacobian(rows))[0] for rows in y.split(32)]
+        size = min(32, self.problem.dense_rows())
+        signs = [torch.linalg.slogdet(-self.problem.jacobian(rows))[0] for rows in y.split(size)]
         return torch.cat(signs).round().long()
 
     def explore(self) -> None:
@@ -240,6 +262,8 @@ class _Hunt:
             outcome = self.sweep(middles)
             self.barren = not self.rounds[-1]
             if self.barren and (self.map.box is None or self.seems_complete()):
+                return
+            if len(self.known) > MOST_ROOTS:
                 return
             barren = 0 if self.rounds[-1] or self.descend(outcome) else barren + 1
             if barren == _BARREN_ROUNDS:
@@ -291,6 +315,6 @@ class _Hunt:
             r, jacobian, _ = self.map.linearise_residual(rows, self.problem.u)
             return r, jacobian.dense()
 
-        size = 64 if self.map.unknowns <= DENSE else 8
+        size = min(64, self.problem.dense_rows())
         pieces = [newton_polish(residual, rows) for rows in y.split(size)]
         return torch.cat([p[0] for p in pieces]), torch.cat([p[1] for p in pieces])

@@ -18,6 +18,7 @@ from seqprobe.schema import variable
 __all__ = ["slow_points"]
 
 _STEPS = 12
+_SHORTEST = 0.01
 _BLOCK_BYTES = 2**22
 
 
@@ -49,7 +50,7 @@ def slow_points(
         Constant input (d,), zero if None.
     points
         Fixed points of the same input: slow points nearer to one of them than a hundredth of the
-        cloud's size are marked and left out of the summary numbers.
+        cloud's size are marked.
     on_progress
         Called with the number of starts done and their total.
 
@@ -68,7 +69,7 @@ def slow_points(
     Raises
     ------
     UsageError
-        If tau is not positive, or starts or input have the wrong size.
+        If tau is out of range, or starts or input have the wrong size.
 
     Notes
     -----
@@ -76,15 +77,15 @@ def slow_points(
     non-normal J singular values of R are not ``|1 - lambda|``. Source: Sussillo and Barak 2013
     (Neural Computation 25, 626) for slow points; the floor in place of a speed threshold is ours.
     """
-    if not 0 < tau < np.inf:
-        raise UsageError(f"tau is {tau} (allowed: above 0, in steps)")
+    if not _SHORTEST <= tau < np.inf:
+        raise UsageError(f"tau is {tau} (allowed: {_SHORTEST} or more, in steps)")
     of = state_map(model)
     x0 = flat_states(of, starts)
     u = constant_input(of, input)
     if u.dim() != 1:
         raise UsageError("slow points are of one input; call once for each")
     floor = 1 / (tau * np.sqrt(2 ** (1 / _STEPS) - 1))
-    block = max(16, min(1024, _BLOCK_BYTES // (8 * of.size**2)))
+    block = max(1, min(1024, _BLOCK_BYTES // (8 * of.size**2)))
     relaxed, slowest = [], []
     for i in range(0, len(x0), block):
         with torch.no_grad():
@@ -126,7 +127,8 @@ def _variables(
 ) -> dict[str, xr.Variable]:
     with torch.no_grad():
         velocity, before = of.step(x, u) - x, of.step(x0, u) - x0
-    size = float(torch.linalg.vector_norm(x0 - x0.mean(dim=0), dim=1).max())
+    spread = torch.linalg.vector_norm(x0 - x0.mean(dim=0), dim=1).max()
+    size = max(float(spread), float(torch.linalg.vector_norm(x0, dim=1).median()), 1e-9)
     moved = torch.linalg.vector_norm(x - x0, dim=1)
     near = np.full(len(x), -1)
     if points is not None and points.sizes["fixed_point"]:

@@ -29,7 +29,7 @@ __all__ = [
 ROOT_AT = 1e-24  # q = |r|^2 / 2 from which a point counts as a root; the certificate decides
 DENSE = 512  # unknowns up to which Newton steps factorise the Jacobian; products do beyond
 _COPIED = 128  # unknowns up to which a batch of inverses is copied together
-_BLOCK_BYTES = 2**22
+_BLOCK_BYTES, _DENSE_BYTES = 2**22, 2**27
 _NEWTON_STEPS, _LM_STEPS = 40, 30
 _CHORDS = 4
 _FLAT = 1e-4
@@ -88,6 +88,15 @@ class Problem:
         """Return how many rows are solved together."""
         return max(32, min(1024, _BLOCK_BYTES // (8 * self.map.unknowns**2)))
 
+    def dense_rows(self) -> int:
+        """Return how many dense Jacobians fit beside each other."""
+        return max(1, _DENSE_BYTES // (8 * self.map.unknowns**2))
+
+    def rounding(self, y: Tensor) -> Tensor:
+        """Return the q (B,) below which a residual is zero but for rounding."""
+        least: Tensor = 0.5e-28 * y.square().sum(dim=1)
+        return least.clamp(min=ROOT_AT)
+
     def has_left(self, y: Tensor) -> Tensor:
         """Say which rows (B,) are outside of the reachable region or not finite."""
         distance: Tensor = torch.linalg.vector_norm(y - self.centre, dim=1)
@@ -106,10 +115,11 @@ class Roots:
 
     def add(self, problem: Problem, y: Tensor) -> None:
         """Add roots (K, m) that are not known yet."""
-        inverse, info = torch.linalg.inv_ex(problem.jacobian(y))
-        regular = info == 0
-        self.y = torch.cat([self.y, y[regular]])
-        self._inverse = torch.cat([self._inverse, inverse[regular]])
+        for rows in y.split(problem.dense_rows()):
+            inverse, info = torch.linalg.inv_ex(problem.jacobian(rows))
+            regular = info == 0
+            self.y = torch.cat([self.y, rows[regular]])
+            self._inverse = torch.cat([self._inverse, inverse[regular]])
 
     def chord(self, which: Tensor, r: Tensor) -> Tensor:
         """Return ``R_k^-1 r`` (B, m) with the Jacobians of the roots `which` (B,)."""
@@ -208,7 +218,7 @@ def _settle(
     problem: Problem, out: Outcome, rows: Tensor, y: Tensor, r: Tensor, q: Tensor, known: Roots
 ) -> Tensor:
     """Write down the rows that are done and say which are, (B,)."""
-    done = q < ROOT_AT
+    done = q < problem.rounding(y)
     out.status[rows[done]] = int(Status.CONVERGED)
     left = problem.has_left(y) & ~done
     out.status[rows[left]] = int(Status.LEFT)
@@ -230,7 +240,7 @@ def _newton(problem: Problem, y: Tensor, r: Tensor, q: Tensor, known: Roots, out
         if not len(rows):
             return
         p = problem.newton_direction(y, r)
-        p *= (problem.cap / torch.linalg.vector_norm(p, dim=1)).clamp(max=1.0)[:, None].nan_to_num()
+        p = _capped(problem, y, p, q)
         y_new, r_new, q_new = _backtrack(problem, y, p, q)
         none = ~(q_new < q)
         bad = torch.where(none, 3, torch.where(q_new > 0.7 * q, bad + 1, 0))
@@ -238,6 +248,23 @@ def _newton(problem: Problem, y: Tensor, r: Tensor, q: Tensor, known: Roots, out
         r = torch.where(none[:, None], r, r_new)
         q = torch.where(none, q, q_new)
         out.steps[rows] += 1
+
+
+def _capped(problem: Problem, y: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    """Return steps no longer than the cap, or in full where that is nearly all there is to do.
+
+    Far roots of maps without a box lie beyond what short steps reach; where the map is almost
+    linear, one full step goes there.
+    """
+    length = torch.linalg.vector_norm(p, dim=1)
+    short: Tensor = p * (problem.cap / length).clamp(max=1.0)[:, None].nan_to_num()
+    if problem.map.box is not None:
+        return short
+    far = (length > problem.cap).nonzero()[:, 0]
+    if len(far):
+        good = problem.residual(y[far] - p[far])[1] < 1e-2 * q[far]
+        short[far[good]] = p[far[good]]
+    return short
 
 
 def _backtrack(problem: Problem, y: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -257,7 +284,11 @@ def _backtrack(problem: Problem, y: Tensor, p: Tensor, q: Tensor) -> tuple[Tenso
 
 def descend(problem: Problem, out: Outcome, known: Roots) -> None:
     """Go on from the stalled rows of `out` by Levenberg-Marquardt, damped as by Nielsen 1999."""
-    for rows in (out.status == Status.STALLED).nonzero()[:, 0].split(problem.block()):
+    for rows in (
+        (out.status == Status.STALLED)
+        .nonzero()[:, 0]
+        .split(min(problem.block(), problem.dense_rows()))
+    ):
         _levenberg_marquardt(problem, rows, known, out)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import xarray as xr
+from scipy.stats import t as student_t
 from torch import Tensor
 
 from seqprobe import provenance
@@ -24,7 +25,7 @@ from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.dynamics.unit_timescales import unit_timescales
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.memory import gradient_profile
-from seqprobe.memory.estimates import CI, ci_coordinate
+from seqprobe.memory.estimates import CI, Z, ci_coordinate
 from seqprobe.models import Model, SequenceModule
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
@@ -37,6 +38,7 @@ _REPLICATES = 200
 _EIGENVALUES_UP_TO = 512
 _JACOBIANS = 64
 _SILENT = 1e-12
+_SHORTEST = 8
 _TOGETHER = 2**20  # trials times units times replicates that are averaged at once
 
 
@@ -77,7 +79,9 @@ def timescales(
         needed (``tau_ac_model`` 2), with ``tau_ac_ci``; ``tau_ac_fast`` the faster; ``tau_lag1``
         -1 / ln rho(1); ``tau_integrated`` 1 + 2 sum rho; ``tau_unit``: what the unit has by itself
         (leak, gate, pole; 0 for units without a leak, NaN where there is no such thing);
-        ``network_share`` = 1 - tau_unit / tau_ac, what interaction and inputs add (proposed here).
+        ``network_share`` = 1 - tau_unit / tau_ac, what interaction and inputs add (proposed here);
+        negative where they shorten it. Times below a tenth of a step are 0, above twenty times the
+        largest lag infinite: sequences of this length do not tell.
         ``tau_population``: of the mean autocorrelation, weighted by variance, with its interval.
         Over ``mode``: ``tau_eigenvalue``, -1 / E ln |lambda| of the sorted moduli of the Jacobian
         at 64 states (up to 512 reals), and ``tau_lyapunov``, -1 / exponent of the driven network,
@@ -106,7 +110,12 @@ def timescales(
     inputs = input_vectors(model, batch)
     burn_in = inputs.shape[1] // 10 if burn_in is None else burn_in
     length = inputs.shape[1] - burn_in
-    if not 0 <= burn_in < inputs.shape[1] - 4:
+    if inputs.shape[1] < _SHORTEST:
+        raise UsageError(
+            f"sequences of {inputs.shape[1]} steps are too short for autocorrelations (allowed:"
+            f" {_SHORTEST} or more); use longer sequences"
+        )
+    if not 0 <= burn_in <= inputs.shape[1] - 5:
         raise UsageError(
             f"burn-in of {burn_in} steps (allowed: 0 to {inputs.shape[1] - 5} of"
             f" {inputs.shape[1]}); use longer sequences"
@@ -128,6 +137,7 @@ def timescales(
     data["tau_unit"] = variable(("unit",), tau_unit, "time constant of the unit alone", "steps")
     with np.errstate(invalid="ignore", divide="ignore"):
         share = 1 - tau_unit / data["tau_ac"].values
+        share[~np.isfinite(share)] = np.nan
     data["network_share"] = variable(
         ("unit",), share, "share of the time constant that the network adds", "1"
     )
@@ -223,8 +233,12 @@ def _resampled(
         if len(two):
             tau[:, two] = _fitted(rows[:, two], length, n_trials, both=True)
         replicates.append(tau)
-    bounds: np.ndarray = np.percentile(np.concatenate(replicates), CI, axis=0)
-    return bounds
+    bounds = np.percentile(np.concatenate(replicates), CI, axis=0, method="inverted_cdf")
+    # Few trials make percentiles too narrow, by the same factor as normal quantiles.
+    wider = student_t.ppf(0.975, n_trials - 1) / Z
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.exp(wider * np.log(bounds / fit.tau))
+    return np.asarray(np.where(np.isfinite(factor), fit.tau * factor, bounds))
 
 
 def _fitted(rows: np.ndarray, length: int, n_trials: int, both: bool) -> np.ndarray:
@@ -273,7 +287,8 @@ def _linear(
             jacobian = of.linearise(x, inputs[trial, time + 1])[1].dense()
             moduli = torch.linalg.eigvals(jacobian).abs().sort(dim=1, descending=True)[0]
         with np.errstate(divide="ignore"):
-            eigenvalue = -1 / np.log(moduli.numpy().clip(min=1e-300)).mean(axis=0)
+            rate = np.log(moduli.numpy().clip(min=1e-300)).mean(axis=0)
+            eigenvalue = np.where(rate == 0, np.inf, -1 / rate)
     return {
         "tau_eigenvalue": variable(
             ("mode",), eigenvalue, "time constant of the Jacobian's eigenvalues", "steps"

@@ -8,8 +8,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqprobe.plots.runs import singles
-from seqprobe.plots.state_space import draw_points, plane_of, point_legend
+from seqprobe.plots.points import point_legend
+from seqprobe.plots.runs import single, singles
+from seqprobe.plots.state_space import draw_points, plane_of, thin_3d
 from seqprobe.plots.style import RC, new_axes, shade
 
 __all__ = ["connections", "connections_figure"]
@@ -29,7 +30,7 @@ def connections(graph: xr.Dataset, ax: Axes | None = None, largest: int = 1) -> 
         Saddles with more unstable dimensions are drawn without their connections.
     """
     ax = new_axes() if ax is None else ax
-    ((_, run),) = singles(graph)
+    run = single(graph)
     run = run.drop_vars("trajectory", errors="ignore")
     plane = plane_of(run, 3 if ax.name == "3d" else 2)
     placed = plane.place(run["x"].values)
@@ -44,7 +45,7 @@ def connections(graph: xr.Dataset, ax: Axes | None = None, largest: int = 1) -> 
     ax.set_xlabel(f"PC1 ({plane.share[0]:.0%})")
     ax.set_ylabel(f"PC2 ({plane.share[1]:.0%})")
     if ax.name == "3d":
-        ax.tick_params(labelsize=5, pad=-3)
+        thin_3d(ax, f"PC3 ({plane.share[2]:.0%})")
     return ax
 
 
@@ -57,6 +58,6 @@ def connections_figure(graph: xr.Dataset) -> Figure:
             flat = figure.add_subplot(len(runs), 2, 2 * i + 1)
             deep = figure.add_subplot(len(runs), 2, 2 * i + 2, projection="3d")
             connections(run, flat).set_title(f"{label}: saddles with one unstable dimension")
-            connections(run, deep)
+            connections(run, deep).set_title("in three components")
         point_legend(figure, [run for _, run in runs])
     return figure

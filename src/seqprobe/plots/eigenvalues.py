@@ -8,8 +8,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqprobe.plots.lines import legend, plain_log
-from seqprobe.plots.runs import groups, singles
+from seqprobe.plots.lines import legend, line_of, plain_log
+from seqprobe.plots.points import point_legend
+from seqprobe.plots.runs import groups, single, singles
 from seqprobe.plots.style import RC, look, new_axes, shade
 
 __all__ = ["eigenvalues", "linearise_figure", "lyapunov_figure", "lyapunov_spectrum"]
@@ -22,8 +23,8 @@ def unit_circle(ax: Axes) -> None:
     ax.axhline(0, color="0.85", lw=0.5, zorder=0)
     ax.axvline(0, color="0.85", lw=0.5, zorder=0)
     ax.set_aspect("equal")
-    ax.set_xlabel("real part (1/step)")
-    ax.set_ylabel("imaginary part (1/step)")
+    ax.set_xlabel("real part")
+    ax.set_ylabel("imaginary part")
 
 
 def eigenvalues(points: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -37,7 +38,7 @@ def eigenvalues(points: xr.Dataset, ax: Axes | None = None) -> Axes:
         Where to draw; a new figure if None.
     """
     ax = new_axes() if ax is None else ax
-    ((_, run),) = singles(points)
+    run = single(points)
     unit_circle(ax)
     for values, d in zip(run["eigenvalue"].values, run["n_unstable"].values, strict=True):
         color = shade(int(d))
@@ -47,7 +48,7 @@ def eigenvalues(points: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 def time_constant_panel(points: xr.Dataset, ax: Axes) -> Axes:
     """Draw the longest time constants of decay at every point, by rank."""
-    ((_, run),) = singles(points)
+    run = single(points)
     for tau, d in zip(run["time_constant"].values, run["n_unstable"].values, strict=True):
         slow = np.sort(tau[np.isfinite(tau) & (tau > 0)])[::-1][:20]
         ax.plot(np.arange(1, len(slow) + 1), slow, lw=0.6, alpha=0.8, color=shade(int(d)))
@@ -60,7 +61,7 @@ def time_constant_panel(points: xr.Dataset, ax: Axes) -> Axes:
 
 def prediction_panel(points: xr.Dataset, ax: Axes) -> Axes:
     """Draw how well the linear systems predict, against the horizon."""
-    ((_, run),) = singles(points)
+    run = single(points)
     styles = {"nearest": "0.6", "attractor": "#0072B2", "reassigned": "#D55E00"}
     for name, color in styles.items():
         r2 = run["R2"].sel(assignment=name).values
@@ -78,12 +79,13 @@ def linearise_figure(points: xr.Dataset) -> Figure:
     """Return the figure of ``seqprobe fixed-points linear``: a row per checkpoint."""
     runs = singles(points)
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(7.0, 0.2 + 2.4 * len(runs)), layout="constrained")
+        figure = Figure(figsize=(7.0, 0.4 + 2.4 * len(runs)), layout="constrained")
         axes = figure.subplots(len(runs), 3, squeeze=False)
         for (label, run), row in zip(runs, axes, strict=True):
             eigenvalues(run, row[0]).set_title(f"{label}: eigenvalues")
             time_constant_panel(run, row[1]).set_title("time constants")
             prediction_panel(run, row[2]).set_title("linear prediction")
+        point_legend(figure, [run for _, run in runs])
     return figure
 
 
@@ -112,7 +114,7 @@ def lyapunov_spectrum(spectrum: xr.Dataset, ax: Axes | None = None) -> Axes:
                 np.maximum([middle - low, high - middle], 0),
                 color=style.color,
                 marker=style.marker,
-                linestyle=style.linestyle,
+                linestyle=line_of(group),
                 lw=1.0,
                 ms=3.5,
                 elinewidth=0.8,

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqprobe.plots.eigenvalues import unit_circle
-from seqprobe.plots.runs import singles
+from seqprobe.plots.runs import single, singles
 from seqprobe.plots.style import RC, new_axes
 
 __all__ = ["limit_cycles", "limit_cycles_figure"]
@@ -29,15 +29,16 @@ def limit_cycles(cycles: xr.Dataset, ax: Axes | None = None) -> Axes:
         Where to draw; a new figure if None.
     """
     ax = new_axes() if ax is None else ax
-    ((_, run),) = singles(cycles)
+    run = single(cycles)
     orbits = run["orbit"].values
-    states = orbits.reshape(-1, orbits.shape[-1])
-    states = states[np.isfinite(states).all(axis=1)]
-    if not len(states):
+    if not orbits.size:
         ax.text(0.5, 0.5, "no oscillation", ha="center", va="center", transform=ax.transAxes)
         return ax
+    states = orbits.reshape(-1, orbits.shape[-1])
+    states = states[np.isfinite(states).all(axis=1)]
     centre = states.mean(axis=0)
-    axes = np.linalg.svd(states - centre, full_matrices=False)[2][:2]
+    _, values, axes = np.linalg.svd(states - centre, full_matrices=False)
+    share, axes = values**2 / (values**2).sum(), axes[:2]
     for i, orbit in enumerate(orbits):
         closed = orbit[np.isfinite(orbit).all(axis=1)]
         placed = (np.concatenate([closed, closed[:1]]) - centre) @ axes.T
@@ -51,8 +52,8 @@ def limit_cycles(cycles: xr.Dataset, ax: Axes | None = None) -> Axes:
             lw=1.0,
             label=f"period {float(run['period'][i]):.3f}",
         )
-    ax.set_xlabel("PC1")
-    ax.set_ylabel("PC2")
+    ax.set_xlabel(f"PC1 ({share[0]:.0%})")
+    ax.set_ylabel(f"PC2 ({share[1]:.0%})" if len(share) > 1 else "")
     ax.legend()
     return ax
 
@@ -81,8 +82,6 @@ def _multipliers(run: xr.Dataset, ax: Axes) -> Axes:
     for i, own in enumerate(run["multiplier"].values):
         there = own[np.isfinite(own)]
         ax.plot(there.real, there.imag, "o", ms=3, color=_COLORS[i % len(_COLORS)], alpha=0.8)
-    ax.set_xlabel("real part (1/period)")
-    ax.set_ylabel("imaginary part (1/period)")
     return ax
 
 
@@ -95,5 +94,8 @@ def limit_cycles_figure(cycles: xr.Dataset) -> Figure:
         for (label, run), row in zip(runs, axes, strict=True):
             limit_cycles(run, row[0]).set_title(f"{label}: orbits")
             _outputs(run, row[1]).set_title("one turn")
-            _multipliers(run, row[2]).set_title("Floquet multipliers")
+            circles = bool((run["kind"] == 2).any()) if run.sizes["cycle"] else False
+            _multipliers(run, row[2]).set_title(
+                "Floquet multipliers" + (" (moduli)" if circles else "")
+            )
     return figure

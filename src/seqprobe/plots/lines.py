@@ -28,6 +28,7 @@ __all__ = [
     "by_task",
     "draw",
     "legend",
+    "line_of",
     "log_steps",
     "mark_training_lengths",
     "note",
@@ -77,11 +78,18 @@ def draw(
         steps[there],
         _drawable(ax, middle[there]),
         color=style.color,
-        linestyle=style.linestyle if group.variant == 0 else (0, (1 + 2 * group.variant, 2, 1, 2)),
+        linestyle=line_of(group),
         marker=style.marker,
         markevery=_marked(steps[there]),
         label=label,
     )
+
+
+def line_of(group: Group) -> str | tuple[int, tuple[float, ...]]:
+    """Return the line of an architecture, or of a variant of it with other settings."""
+    if group.variant == 0:
+        return look(group.name).linestyle
+    return 0, (1 + 2 * group.variant, 2, 1, 2)
 
 
 def _drawable(ax: Axes, lines: np.ndarray) -> np.ndarray:
@@ -114,7 +122,8 @@ def log_steps(ax: Axes, last: int, label: str = "lag k (steps)", first: int = 0)
     else:
         ax.set_xscale("symlog", linthresh=1, linscale=0.4)
         ax.set_xlim(-0.05, last * 1.06 + 0.05)
-    ticks = [0] + [m * 10**e for e in range(7) for m in (1, 2, 5)]
+    # Labels of every 1, 2, 5 would run into each other over many decades.
+    ticks = [0] + [m * 10**e for e in range(7) for m in ((1, 2, 5) if last <= 1000 else (1,))]
     inside = [tick for tick in ticks if first <= tick <= last]
     ax.xaxis.set_major_locator(FixedLocator(inside))
     ax.xaxis.set_major_formatter(ScalarFormatter())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-__all__ = ["Group", "groups", "singles", "values"]
+from seqprobe.errors import UsageError
+
+__all__ = ["Group", "groups", "single", "singles", "values"]
 
 
 class Group(NamedTuple):
@@ -91,17 +94,41 @@ def singles(result: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
         for pair in zip(values(runs, "task"), values(runs, "model"), strict=True)
     ]
     paths = values(runs, "run") if "run" in runs.coords else plain
+    short = [f"{label}, {PurePath(path).stem}" for label, path in zip(plain, paths, strict=True)]
     labels = [
-        label if plain.count(label) == 1 else f"{label}, {'/'.join(path.split('/')[-2:])}"
-        for label, path in zip(plain, paths, strict=True)
+        label
+        if plain.count(label) == 1
+        else brief
+        if short.count(brief) == 1
+        else f"{label}, {'/'.join(PurePath(path).parts[-2:])}"
+        for label, brief, path in zip(plain, short, paths, strict=True)
     ]
     return [(label, _trimmed(runs.isel(run=i))) for i, label in enumerate(labels)]
+
+
+def single(result: xr.Dataset) -> xr.Dataset:
+    """Return the one run of a result.
+
+    Raises
+    ------
+    UsageError
+        If there are several.
+    """
+    runs = singles(result)
+    if len(runs) != 1:
+        raise UsageError(
+            f"result holds {len(runs)} runs, and this draws one (use result.isel(run=0), or the"
+            " function whose name ends in _figure)"
+        )
+    return runs[0][1]
 
 
 def _trimmed(run: xr.Dataset) -> xr.Dataset:
     """Drop what is NaN in every variable, along every dimension."""
     keep = {}
     for dim in run.dims:
+        if dim in run.coords and not run[dim].attrs.get("long_name", "").endswith(" number"):
+            continue  # it has labels of its own; only what padding numbered is dropped
         along = [
             v for v in run.data_vars.values() if dim in v.dims and v.dtype.kind in "fc" and v.size
         ]

@@ -8,8 +8,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqprobe.plots.runs import singles
-from seqprobe.plots.state_space import Plane, draw_points, point_legend
+from seqprobe.plots.points import point_legend
+from seqprobe.plots.runs import single, singles
+from seqprobe.plots.state_space import Plane, draw_points
 from seqprobe.plots.style import RC, new_axes
 
 __all__ = ["slow_points", "slow_points_figure", "speed_map", "speed_map_figure"]
@@ -27,7 +28,7 @@ def speed_map(speeds: xr.Dataset, ax: Axes | None = None) -> Axes:
         Where to draw; a new figure if None.
     """
     ax = new_axes() if ax is None else ax
-    ((_, run),) = singles(speeds)
+    run = single(speeds)
     horizontal, vertical = run["horizontal"].values, run["vertical"].values
     log_speed = np.log10(np.maximum(run["speed"].values, 1e-12))
     mesh = ax.pcolormesh(
@@ -80,13 +81,15 @@ def slow_points(points: xr.Dataset, ax: Axes | None = None) -> Axes:
         Where to draw; a new figure if None.
     """
     ax = new_axes() if ax is None else ax
-    ((_, run),) = singles(points)
+    run = single(points)
     speed = np.log10(np.maximum(run["speed"].values, 1e-12))
     at = run["position"].values
+    if not at.shape[1]:
+        at = np.zeros((len(at), 1))
     second = at[:, 1] if at.shape[1] > 1 else np.zeros(len(at))
     shown = ax.scatter(at[:, 0], second, c=speed, s=8, cmap="cividis", lw=0)
     share = run["share"].values
-    ax.set_xlabel(f"PC1 of the slow points ({share[0]:.1%})")
+    ax.set_xlabel("PC1 of the slow points" + (f" ({share[0]:.1%})" if len(share) else ""))
     ax.set_ylabel(f"PC2 ({share[1]:.1%})" if len(share) > 1 else "")
     assert ax.figure is not None  # axes of a figure
     ax.figure.colorbar(shown, ax=ax, label="log10 of the speed (per step)")
@@ -95,7 +98,7 @@ def slow_points(points: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 def _drift(run: xr.Dataset, ax: Axes) -> Axes:
     """Draw the drift along the first component against the position on it."""
-    at = run["position"].values[:, 0]
+    at = run["position"].values[:, :1].sum(axis=1)
     ax.axhline(0, color="0.6", lw=0.7, zorder=0)
     ax.plot(at, run["drift"].values, ".", color="k", ms=3, alpha=0.6, mew=0)
     there = run["fixed_point"].values >= 0

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from seqprobe.plots.eigenvalues import eigenvalues
-from seqprobe.plots.runs import singles, values
-from seqprobe.plots.style import RC, SHADES, look, new_axes, shade
+from seqprobe.plots.points import MARGINAL, point_legend
+from seqprobe.plots.runs import single, singles, values
+from seqprobe.plots.style import RC, look, new_axes, shade
 
 __all__ = [
     "Plane",
@@ -21,10 +21,8 @@ __all__ = [
     "fixed_points",
     "fixed_points_figure",
     "plane_of",
-    "point_legend",
+    "thin_3d",
 ]
-
-_MARGINAL = 3
 
 
 class Plane(NamedTuple):
@@ -46,6 +44,8 @@ def plane_of(run: xr.Dataset, components: int) -> Plane:
     if "trajectory" in run:
         states = run["trajectory"].values.reshape(-1, run.sizes["state"])
     states = states[np.isfinite(states).all(axis=1)]
+    if not len(np.unique(states, axis=0)) > 1:  # nothing moves: the points themselves
+        states = run["x"].values
     if not len(states):
         states = np.zeros((1, run.sizes["state"]))
     centre = states.mean(axis=0)
@@ -76,7 +76,7 @@ def fixed_points(points: xr.Dataset, ax: Axes | None = None) -> Axes:
         Where to draw: two components, or three if it is a 3-D axes; a new figure if None.
     """
     ax = new_axes() if ax is None else ax
-    ((_, run),) = singles(points)
+    run = single(points)
     plane = plane_of(run, 3 if ax.name == "3d" else 2)
     if "trajectory" in run:
         color = look(values(run, "model")[0]).color
@@ -90,10 +90,17 @@ def fixed_points(points: xr.Dataset, ax: Axes | None = None) -> Axes:
     for setter, name in zip(setters, names, strict=True):
         setter(name)
     if ax.name == "3d":
-        ax.tick_params(labelsize=5, pad=-3)
-        for axis in ("x", "y", "z"):
-            getattr(_z(ax), f"{axis}axis").labelpad = -7
+        thin_3d(ax)
     return ax
+
+
+def thin_3d(ax: Axes, label: str | None = None) -> None:
+    """Bring the numbers and labels of a small 3-D axes nearer to it; name the third axis."""
+    if label is not None:
+        _z(ax).set_zlabel(label)
+    ax.tick_params(labelsize=5, pad=-3)
+    for axis in ("x", "y", "z"):
+        getattr(_z(ax), f"{axis}axis").labelpad = -7
 
 
 def _z(ax: Axes) -> Any:
@@ -108,7 +115,7 @@ def draw_points(ax: Axes, run: xr.Dataset, plane: Plane) -> None:
     for i in np.argsort(-unstable):
         color = shade(int(unstable[i]))
         face = color if unstable[i] == 0 else "white"
-        edge = "0.5" if kind[i] == _MARGINAL else color
+        edge = "0.5" if kind[i] == MARGINAL else color
         ax.plot(
             *placed[i][:, None],
             "o",
@@ -131,30 +138,9 @@ def _draw_directions(ax: Axes, run: xr.Dataset, plane: Plane) -> None:
             ax.plot(*ends.T, color=shade(int(d)), lw=1.0, zorder=2)
 
 
-def point_legend(figure: Figure, runs: list[xr.Dataset], columns: int = 7) -> None:
-    """Put the meaning of the points above the panels."""
-    most = len(SHADES) - 1
-    shown = sorted({min(int(d), most) for run in runs for d in run["n_unstable"].values if d >= 0})
-    handles = [
-        Line2D(
-            [],
-            [],
-            ls="",
-            marker="o",
-            ms=4.5,
-            mfc=shade(d) if d == 0 else "white",
-            mec=shade(d),
-            mew=1.1,
-            label="stable" if d == 0 else f"{d}{' or more' if d == most else ''} unstable",
-        )
-        for d in shown
-    ]
-    if any(bool((run["stability"] == _MARGINAL).any()) for run in runs):
-        handles.append(
-            Line2D([], [], ls="", marker="o", ms=4.5, mfc="white", mec="0.5", label="marginal")
-        )
-    if handles:
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(columns, len(handles)))
+def _of_inputs(run: xr.Dataset) -> str:
+    inputs = run.sizes.get("input", 1)
+    return f" of {inputs} inputs" if inputs > 1 else ""
 
 
 def fixed_points_figure(points: xr.Dataset) -> Figure:
@@ -175,7 +161,8 @@ def fixed_points_figure(points: xr.Dataset) -> Figure:
             fixed_points(run, panels[1])
             eigenvalues(run, panels[2])
             panels[0].set_title(label)
-            panels[1].set_title(f"{run.sizes['fixed_point']} fixed points")
+            count = run.sizes["fixed_point"]
+            panels[1].set_title(f"{count} fixed point{'' if count == 1 else 's'}{_of_inputs(run)}")
             panels[2].set_title("eigenvalues")
         point_legend(figure, [run for _, run in runs])
     return figure

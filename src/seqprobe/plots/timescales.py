@@ -7,9 +7,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seqprobe.plots.lines import log_steps
-from seqprobe.plots.runs import singles, values
+from seqprobe.plots.runs import single, singles, values
 from seqprobe.plots.style import RC, look, new_axes
 
 __all__ = ["autocorrelations", "timescales", "timescales_figure"]
@@ -34,7 +35,7 @@ def timescales(scales: xr.Dataset, ax: Axes | None = None) -> Axes:
         Where to draw; a new figure if None.
     """
     ax = new_axes() if ax is None else ax
-    ((_, run),) = singles(scales)
+    run = single(scales)
     color = look(values(run, "model")[0]).color
     rng = np.random.default_rng(0)
     largest = 1.0
@@ -42,11 +43,18 @@ def timescales(scales: xr.Dataset, ax: Axes | None = None) -> Axes:
         if name not in run:
             continue
         tau = np.atleast_1d(run[name].values).astype(float)
+        grow = int((tau < 0).sum())
+        if grow:
+            note = f"{grow} grow{'s' if grow == 1 else ''}"
+            ax.text(1.0, height, note, size=6, color="0.4", transform=ax.get_yaxis_transform())
         tau = tau[np.isfinite(tau) & (tau >= 0)]
         if not len(tau):
-            ax.text(0.02, height, "none", size=6, color="0.5", va="center")
+            if not grow:
+                ax.text(0.02, height, "not computed", size=6, color="0.5", va="center")
             continue
         largest = max(largest, float(tau.max()))
+        if name == "tau_gradient" and np.isfinite(run["tau_gradient_ci"]).all():
+            largest = max(largest, float(run["tau_gradient_ci"].max()))
         jitter = rng.uniform(-0.22, 0.22, len(tau)) if len(tau) > 1 else np.zeros(1)
         ax.plot(tau, height + jitter, ".", color=color, ms=3.5, alpha=0.5, mew=0)
         if name in ("tau_ac", "tau_unit"):
@@ -71,7 +79,7 @@ def autocorrelations(scales: xr.Dataset, ax: Axes | None = None) -> Axes:
         Where to draw; a new figure if None.
     """
     ax = new_axes() if ax is None else ax
-    ((_, run),) = singles(scales)
+    run = single(scales)
     color = look(values(run, "model")[0]).color
     acf = run["acf"].values
     acf = acf[np.isfinite(acf).all(axis=1)]
@@ -82,6 +90,7 @@ def autocorrelations(scales: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.plot(lags, np.median(acf, axis=0), color="k", lw=1.3, label="median unit")
         ax.legend()
     ax.axhline(0, color="0.6", lw=0.7, zorder=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("lag (steps)")
     ax.set_ylabel("autocorrelation")
     return ax
@@ -94,6 +103,6 @@ def timescales_figure(scales: xr.Dataset) -> Figure:
         figure = Figure(figsize=(7.0, 0.2 + 2.3 * len(runs)), layout="constrained")
         axes = figure.subplots(len(runs), 2, squeeze=False)
         for (label, run), row in zip(runs, axes, strict=True):
-            autocorrelations(run, row[0]).set_title(f"{label}: autocorrelation of units")
+            autocorrelations(run, row[0]).set_title(f"{label}: units")
             timescales(run, row[1]).set_title("time constants")
     return figure

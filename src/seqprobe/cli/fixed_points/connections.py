@@ -10,7 +10,7 @@ import xarray as xr
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command
 from seqprobe.cli.fixed_points.group import command
-from seqprobe.cli.fixed_points.options import find, input_option, one_vector, prepare, start_options
+from seqprobe.cli.fixed_points.options import find, input_option, prepare, start_options
 
 EXAMPLES = """\b
 Examples:
@@ -94,8 +94,7 @@ def connections(
 ) -> xr.Dataset:
     """Follow the unstable directions of every saddle to the attractors they end at."""
     setting = prepare(subject, held, n_starts, noise, length, sequences)
-    one_vector(setting)
-    points = find(subject, setting)
+    points = find(subject, setting, several=False)
     found = seqprobe.dynamics.connections(subject.model, points, seed=subject.seed)
     found.attrs["held_input"] = setting.text
     return found

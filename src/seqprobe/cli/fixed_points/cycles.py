@@ -11,7 +11,7 @@ import xarray as xr
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command
 from seqprobe.cli.fixed_points.group import command
-from seqprobe.cli.fixed_points.options import input_option, one_vector, prepare, start_options
+from seqprobe.cli.fixed_points.options import input_option, prepare, start_options
 
 EXAMPLES = """\b
 Examples:
@@ -113,7 +113,7 @@ def cycles(
     found = seqprobe.dynamics.limit_cycles(
         subject.model,
         setting.starts,
-        input=one_vector(setting),
+        input=setting.input,
         transient=transient,
         on_progress=subject.update,
     )

@@ -10,7 +10,7 @@ import xarray as xr
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command, text
 from seqprobe.cli.fixed_points.group import command
-from seqprobe.cli.fixed_points.options import find, input_option, one_vector, prepare, start_options
+from seqprobe.cli.fixed_points.options import find, input_option, prepare, start_options
 from seqprobe.errors import SeqprobeError
 
 EXAMPLES = """\b
@@ -70,8 +70,7 @@ def linear(
     Eigenvectors, input and readout weights of the modes are in -o.
     """
     setting = prepare(subject, held, n_starts, noise, length, sequences)
-    one_vector(setting)
-    points = find(subject, setting)
+    points = find(subject, setting, several=False)
     if not points.sizes["fixed_point"]:
         raise SeqprobeError("no fixed point was found to linearise at; give more --starts")
     visited = seqprobe.dynamics.sample_states(
@@ -79,7 +78,6 @@ def linear(
     )
     predicted = seqprobe.dynamics.linear_prediction(subject.model, points, visited)
     modes = seqprobe.dynamics.linearise(subject.model, points)
-    kept = points[["x", "u", "n_unstable", "stability"]]
-    result = xr.merge([modes, kept, predicted], combine_attrs="override", compat="override")
+    result = xr.merge([modes, predicted], combine_attrs="override", compat="override")
     result.attrs["held_input"] = setting.text
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from seqprobe.cli.analysis import Subject
     from seqprobe.tasks import Batch
 
-__all__ = ["Setting", "histogram", "input_option", "one_vector", "prepare", "start_options"]
+__all__ = [
+    "Setting",
+    "find",
+    "histogram",
+    "input_option",
+    "one_vector",
+    "prepare",
+    "start_options",
+    "vectors",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -89,6 +99,11 @@ class Setting:
     inputs: Tensor
     text: str
 
+    @property
+    def input(self) -> Tensor:
+        """The one input, (d,)."""
+        return one_vector(self.inputs, self.text)
+
 
 def prepare(
     subject: Subject,
@@ -102,17 +117,24 @@ def prepare(
     # Whether there are fixed points at all is said before any sequence is read.
     size = seqprobe.dynamics.state_map(subject.model).inputs
     batch = subject.batch(sequences, length)
-    text = held or ("zero" if batch.inputs.is_floating_point() else "mean")
-    inputs = _inputs(subject, batch, text, size)
+    text = held
+    if text is None:
+        text = "zero" if batch.inputs.is_floating_point() else "mean"
+    inputs = vectors(subject, batch, text, size)
     starts = seqprobe.dynamics.sample_states(
         subject.model, batch, n_starts, noise=noise, seed=subject.seed
     )
     return Setting(batch, starts, inputs, text)
 
 
-def find(subject: Subject, setting: Setting, exhaustive: bool = False) -> xr.Dataset:
-    """Return the fixed points under the inputs of a setting."""
+def find(
+    subject: Subject, setting: Setting, exhaustive: bool = False, several: bool = True
+) -> xr.Dataset:
+    """Return the fixed points under the inputs of a setting, or its one input."""
     import torch
+
+    if not several:
+        one_vector(setting.inputs, setting.text)
 
     rows = len(setting.inputs)
     starts = setting.starts.repeat(rows, 1)
@@ -130,22 +152,29 @@ def find(subject: Subject, setting: Setting, exhaustive: bool = False) -> xr.Dat
         )
 
 
-def one_vector(setting: Setting) -> Tensor:
-    """Return the one input of a setting.
+def one_vector(inputs: Tensor, text: str) -> Tensor:
+    """Return the one input of (R, d).
 
     Raises
     ------
     UsageError
         If there are several.
     """
-    if len(setting.inputs) != 1:
-        raise UsageError(
-            f"--input '{setting.text}' holds {len(setting.inputs)} inputs (allowed here: one)"
-        )
-    return setting.inputs[0]
+    if len(inputs) != 1:
+        raise UsageError(f"input '{text}' holds {len(inputs)} rows (allowed here: one)")
+    return inputs[0]
 
 
-def _inputs(subject: Subject, batch: Batch, text: str, size: int) -> Tensor:
+def vectors(subject: Subject, batch: Batch, text: str, size: int) -> Tensor:
+    """Return the inputs (R, d) that a user named.
+
+    Raises
+    ------
+    UsageError
+        If it names none, or one of another size.
+    UnreadableFileError
+        If a file does not hold numbers.
+    """
     import torch
 
     if text == "zero":
@@ -155,47 +184,42 @@ def _inputs(subject: Subject, batch: Batch, text: str, size: int) -> Tensor:
         if batch.mask is not None:
             x = x[batch.mask.cpu()]
         return x.reshape(-1, x.shape[-1]).mean(dim=0, keepdim=True)
-    return torch.from_numpy(parse_vectors(text, size))
-
-
-def parse_vectors(text: str, size: int) -> np.ndarray:
-    """Return inputs (R, d) written as numbers, or from a file.
-
-    Raises
-    ------
-    UsageError
-        If it is neither, or of another size.
-    UnreadableFileError
-        If a file does not hold numbers.
-    """
-    path = Path(text)
-    if path.is_file():
-        try:
-            if path.suffix == ".npy":
-                rows = np.load(path, allow_pickle=False)
-            else:
-                rows = np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None, ndmin=2)
-            rows = np.atleast_2d(np.asarray(rows, dtype=np.float64))
-        except (ValueError, OSError, EOFError):
-            raise UnreadableFileError(f"'{path}' does not hold numbers (.npy, .csv)") from None
+    allowed = f"(allowed: zero, mean, {size} numbers as 0,1,0, or a file with {size} in a row)"
+    if Path(text).is_file():
+        rows = _numbers_of(Path(text))
     else:
         try:
             rows = np.array([[float(word) for word in text.split(",")]])
         except ValueError:
-            raise UsageError(
-                f"input '{text}' is no file (allowed: zero, mean, {size} numbers as 0,1,0, or a"
-                " file)"
-            ) from None
-    if rows.ndim != 2 or rows.shape[1] != size or not len(rows):
+            raise UsageError(f"input '{text}' is no file {allowed}") from None
+    if rows.ndim != 2 or not rows.size:
+        raise UsageError(f"input '{text}' has shape {rows.shape} {allowed}")
+    if rows.shape[1] != size:
         raise UsageError(
-            f"input '{text}' has {rows.shape[-1]} numbers per row, the model reads {size}"
+            f"input '{text}' has {rows.shape[1]} numbers per row, the model reads {size} {allowed}"
         )
     if not np.isfinite(rows).all():
-        raise UsageError(f"input '{text}' holds values that are not finite (allowed: numbers)")
-    return rows
+        raise UsageError(f"input '{text}' holds values that are not finite {allowed}")
+    return torch.from_numpy(rows)
 
 
-def histogram(points: xr.Dataset) -> dict[str, int]:
+def _numbers_of(path: Path) -> np.ndarray:
+    """Return the rows of real numbers that a file holds."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of empty files and of imaginary parts
+            if path.suffix == ".npy":
+                rows = np.load(path, allow_pickle=False)
+            else:
+                rows = np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None, ndmin=2)
+            return np.atleast_2d(np.asarray(rows, dtype=np.float64))
+    except (ValueError, TypeError, OSError, EOFError, Warning):
+        raise UnreadableFileError(
+            f"'{path}' does not hold rows of real numbers (.npy, .csv, .txt); check the file"
+        ) from None
+
+
+def histogram(unstable: np.ndarray) -> dict[str, int]:
     """Return the number of fixed points by unstable dimensions."""
-    values, counts = np.unique(points["n_unstable"].values, return_counts=True)
+    values, counts = np.unique(unstable, return_counts=True)
     return {str(int(v)): int(c) for v, c in zip(values, counts, strict=True)}

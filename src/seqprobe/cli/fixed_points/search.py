@@ -39,7 +39,7 @@ def _as_json(result: xr.Dataset) -> dict[str, Any]:
         "n_fixed_points": result.sizes["fixed_point"],
         "n_stable": int((result["stability"] == 0).sum()),
         "n_marginal": int((result["stability"] == 3).sum()),
-        "unstable_dims": histogram(result),
+        "unstable_dims": histogram(result["n_unstable"].values),
         "n_slow": slow,
         "n_stalled": stalled,
         "n_left": left,
@@ -50,6 +50,7 @@ def _as_json(result: xr.Dataset) -> dict[str, Any]:
         "complete": [None if c < 0 else bool(c) for c in result["complete"]],
         "basin": result["basin"].values if "basin" in result else None,
         "input": result.attrs["held_input"],
+        "by_input": _by_input(result),
         "starts": result.sizes["start"],
         "noise": result.attrs["noise"],
         "method": result.attrs["method"],
@@ -57,9 +58,26 @@ def _as_json(result: xr.Dataset) -> dict[str, Any]:
     }
 
 
+def _by_input(result: xr.Dataset) -> list[dict[str, Any]]:
+    """Return the counts of every input by itself."""
+    rows = []
+    for i, vector in enumerate(result["held"].values):
+        mine = result["input_index"].values == i
+        rows.append(
+            {
+                "input": vector,
+                "n_fixed_points": int(mine.sum()),
+                "n_stable": int((result["stability"].values[mine] == 0).sum()),
+                "unstable_dims": histogram(result["n_unstable"].values[mine]),
+                "index_sum": int(result["index_sum"][i]),
+            }
+        )
+    return rows
+
+
 def _by_dimension(result: xr.Dataset) -> str:
     """Return ``8/12/6/1``, or ``2 + 1 with 16`` where few dimensions occur."""
-    found = {int(k): v for k, v in histogram(result).items()}
+    found = {int(k): v for k, v in histogram(result["n_unstable"].values).items()}
     if not found:
         return "-"
     if max(found) < 6:

@@ -11,7 +11,7 @@ import xarray as xr
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command, text
 from seqprobe.cli.fixed_points.group import command
-from seqprobe.cli.fixed_points.options import find, input_option, one_vector, prepare, start_options
+from seqprobe.cli.fixed_points.options import find, input_option, prepare, start_options
 
 EXAMPLES = """\b
 Examples:
@@ -61,7 +61,7 @@ VIEW = View(
     VIEW,
     click.option(
         "--tau",
-        type=click.FloatRange(0, min_open=True),
+        type=click.FloatRange(0.01),
         default=100.0,
         show_default=True,
         help="Time constant in steps: directions that decay faster are relaxed.",
@@ -84,7 +84,7 @@ def slow(
     Shows line and ring attractors that have no exact fixed points.
     """
     setting = prepare(subject, held, n_starts, noise, length, sequences)
-    u = one_vector(setting)
+    u = setting.input
     points = find(subject, setting)
     found = seqprobe.dynamics.slow_points(
         subject.model,

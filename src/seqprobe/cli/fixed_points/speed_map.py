@@ -8,7 +8,7 @@ import xarray as xr
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command, text
 from seqprobe.cli.fixed_points.group import command
-from seqprobe.cli.fixed_points.options import find, input_option, one_vector, prepare, start_options
+from seqprobe.cli.fixed_points.options import find, input_option, prepare, start_options
 
 EXAMPLES = """\b
 Examples:
@@ -60,7 +60,7 @@ def speed_map(
 ) -> xr.Dataset:
     """Map the speed of states on the plane of their two leading principal components."""
     setting = prepare(subject, held, n_starts, noise, length, sequences)
-    u = one_vector(setting)
+    u = setting.input
     points = find(subject, setting)
     visited = seqprobe.dynamics.sample_states(
         subject.model, setting.batch, n_starts, noise=0.0, seed=subject.seed

@@ -6,13 +6,12 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 import xarray as xr
 
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command
 from seqprobe.cli.fixed_points.group import command
-from seqprobe.cli.fixed_points.options import one_vector, parse_vectors, prepare, start_options
+from seqprobe.cli.fixed_points.options import one_vector, prepare, start_options, vectors
 from seqprobe.errors import UsageError
 
 EXAMPLES = """\b
@@ -58,8 +57,13 @@ VIEW = View(
     as_json=_as_json,
     figure="input_sweep_figure",
     remarks=lambda results: [
+        *(
+            f"'{name}': {int(r['open_ends'])} branch ends have no fold; take more --steps"
+            for name, r in results.items()
+            if int(r["open_ends"])
+        ),
         "s runs from 0 at --from to 1 at --to; folds, where two branches meet and end, are solved"
-        " for; an index sum that changes means that a branch was missed"
+        " for; an index sum that changes means that a branch was missed",
     ],
 )
 
@@ -69,9 +73,13 @@ VIEW = View(
     "sweep",
     VIEW,
     click.option(
-        "--from", "begin", default="zero", show_default=True, help="First input, as 0,0,0 or zero."
+        "--from",
+        "begin",
+        default="zero",
+        show_default=True,
+        help="First input: zero, mean, 0,0,0, or a file.",
     ),
-    click.option("--to", "end", required=True, help="Last input, as 1,0,0, or a file."),
+    click.option("--to", "end", required=True, help="Last input, in the same way."),
     click.option(
         "--steps", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Steps."
     ),
@@ -90,15 +98,15 @@ def sweep(
 ) -> xr.Dataset:
     """Follow the fixed points from one input to another, and locate the folds in between."""
     setting = prepare(subject, begin, n_starts, noise, length, sequences)
-    u0 = one_vector(setting)
-    rows = parse_vectors(end, len(u0)) if end != "zero" else np.zeros((1, len(u0)))
-    if len(rows) != 1:
-        raise UsageError(f"--to '{end}' holds {len(rows)} inputs (allowed here: one)")
+    u0 = setting.input
+    u1 = one_vector(vectors(subject, setting.batch, end, len(u0)), end)
+    if bool((u0 == u1).all()):
+        raise UsageError(f"--from '{begin}' and --to '{end}' are the same input; give two")
     return seqprobe.dynamics.input_sweep(
         subject.model,
         setting.starts,
         u0,
-        torch.from_numpy(rows[0]),
+        u1,
         n_steps=steps,
         seed=subject.seed,
         on_progress=subject.update,

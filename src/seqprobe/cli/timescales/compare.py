@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 import seqprobe.dynamics
-from seqprobe.cli.analysis import Subject, View, analysis_command, number, with_interval
+from seqprobe.cli.analysis import Subject, View, analysis_command, number, text, with_interval
 from seqprobe.cli.timescales.group import EXAMPLES, LENGTH, command, sequences
 
 __all__ = ["EXAMPLES"]
@@ -30,6 +30,13 @@ def _quartiles(result: xr.Dataset, name: str) -> str:
         return "-"
     low, middle, high = np.percentile(values, [25, 50, 75])
     return f"{middle:.1f} ({low:.1f}, {high:.1f})"
+
+
+def _population(result: xr.Dataset) -> str:
+    """Return the time constant of the population, or that it is longer than can be told."""
+    if np.isposinf(float(result["tau_population"])):
+        return f"> {20 * int(result['lag'][-1])}"
+    return with_interval(result["tau_population"], result["tau_population_ci"], digits=1)
 
 
 def _slowest(result: xr.Dataset, name: str) -> str:
@@ -52,12 +59,10 @@ def _as_json(result: xr.Dataset) -> dict[str, Any]:
 VIEW = View(
     schema="seqprobe.timescales/1",
     columns={
-        "population": lambda r: with_interval(
-            r["tau_population"], r["tau_population_ci"], digits=1
-        ),
+        "population": _population,
         "units": lambda r: _quartiles(r, "tau_ac"),
         "alone": lambda r: _quartiles(r, "tau_unit"),
-        "network share": lambda r: f"{_median(r, 'network_share'):.2f}",
+        "network share": lambda r: text(_median(r, "network_share"), 2),
         "eigenvalue": lambda r: _slowest(r, "tau_eigenvalue"),
         "Lyapunov": lambda r: _slowest(r, "tau_lyapunov"),
         "gradient": lambda r: (
@@ -71,7 +76,9 @@ VIEW = View(
     remarks=lambda results: [
         "time constants in steps; population, units: of autocorrelations under test inputs (median"
         " and quartiles over units); alone: of a unit's leak or gate; network share: median of 1 -"
-        " alone / unit; eigenvalue, Lyapunov: slowest; gradient: exponential fitted to its tail"
+        " alone / unit, negative where the network makes it shorter; eigenvalue, Lyapunov: slowest,"
+        " '-' if not computed (eigenvalues of states of more than 512 reals); gradient: exponential"
+        " fitted to its tail"
     ],
 )
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command, number, with_interval
-from seqprobe.cli.fixed_points.options import input_option, one_vector, prepare
+from seqprobe.cli.fixed_points.options import input_option, prepare
 from seqprobe.cli.timescales.group import LENGTH, command, sequences
 from seqprobe.errors import UsageError
 
@@ -102,7 +102,7 @@ def lyapunov(
     return seqprobe.dynamics.lyapunov_spectrum(
         subject.model,
         starts=setting.starts,
-        input=one_vector(setting),
+        input=setting.input,
         n_steps=steps,
         n_exponents=count,
         seed=subject.seed,

@@ -83,8 +83,9 @@ def check_state(model: SequenceModule) -> None:
     if size != model.state_size(2):
         raise NotApplicableError(
             f"the state of this model grows with time ({size} reals after one step,"
-            f" {model.state_size(2)} after two), so that it has no fixed points; use a model with"
-            " a state of fixed size (rnn, gru, lstm, s4d, mamba, tcn)"
+            f" {model.state_size(2)} after two): no map of states has fixed points, exponents or"
+            " time constants there; use a model with a state of fixed size (rnn, gru, lstm, s4d,"
+            " mamba, tcn)"
         )
     if size == 0:
         raise NotApplicableError("this model keeps nothing between steps, so it has no dynamics")
