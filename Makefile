@@ -39,6 +39,7 @@ zoo: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/dynamics.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -19,7 +19,7 @@ TRAIN = "--until mse=0.0009 --steps 6000 --set train.schedule=constant --set tra
 
 
 def _agree(path: Path) -> list[int]:
-    """Check that 12,288 more starts find the same points; return how many there are of each kind."""
+    """Check that 12,288 more starts find the same points; return their numbers by kind."""
     checkpoint = load_checkpoint(path)
     assert checkpoint.metrics["test"]["score"] <= 1e-3
     model = checkpoint.build_model()

@@ -174,5 +174,5 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
         ]
     )
     plots.save(plots.limit_cycles_figure(both), tmp_path / "c.png")
-    assert figure.axes[0].texts[0].get_text() == "no oscillation"
+    assert figure.axes[0].texts[0].get_text() == "no cycle found"
     plots.save(figure, tmp_path / "b.png")

@@ -43,8 +43,8 @@ def fixed_points(
     Newton's method goes from all starts, from where some of them settle, then from half-way between
     all pairs of roots until a round adds nothing. For cells whose states stay in [-1, 1] the signs
     of ``det(I - J)`` must sum to 1 over all fixed points; where they do not, the search is widened
-    by 12,288 starts, and ``complete`` is 0 if that does not help. It is a necessary condition, not a
-    proof.
+    by 12,288 starts, and ``complete`` is 0 if that does not help. It is a necessary condition, not
+    a proof.
 
     Parameters
     ----------

@@ -237,8 +237,8 @@ def _resampled(
     # Few trials make percentiles too narrow, by the same factor as normal quantiles.
     wider = student_t.ppf(0.975, n_trials - 1) / Z
     with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.exp(wider * np.log(bounds / fit.tau))
-    return np.asarray(np.where(np.isfinite(factor), fit.tau * factor, bounds))
+        widened = fit.tau * np.exp(wider * np.log(bounds / fit.tau))
+    return np.asarray(np.where(np.isfinite(widened), widened, bounds))
 
 
 def _fitted(rows: np.ndarray, length: int, n_trials: int, both: bool) -> np.ndarray:

@@ -32,7 +32,7 @@ def limit_cycles(cycles: xr.Dataset, ax: Axes | None = None) -> Axes:
     run = single(cycles)
     orbits = run["orbit"].values
     if not orbits.size:
-        ax.text(0.5, 0.5, "no oscillation", ha="center", va="center", transform=ax.transAxes)
+        ax.text(0.5, 0.5, "no cycle found", ha="center", va="center", transform=ax.transAxes)
         return ax
     states = orbits.reshape(-1, orbits.shape[-1])
     states = states[np.isfinite(states).all(axis=1)]
@@ -96,6 +96,6 @@ def limit_cycles_figure(cycles: xr.Dataset) -> Figure:
             _outputs(run, row[1]).set_title("one turn")
             circles = bool((run["kind"] == 2).any()) if run.sizes["cycle"] else False
             _multipliers(run, row[2]).set_title(
-                "Floquet multipliers" + (" (moduli)" if circles else "")
+                "multipliers, moduli" if circles else "Floquet multipliers"
             )
     return figure

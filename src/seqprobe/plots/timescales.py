@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqprobe.plots.lines import log_steps
+from seqprobe.plots.lines import log_steps, without_padding
 from seqprobe.plots.runs import single, singles, values
 from seqprobe.plots.style import RC, look, new_axes
 
@@ -81,6 +81,7 @@ def autocorrelations(scales: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax = new_axes() if ax is None else ax
     run = single(scales)
     color = look(values(run, "model")[0]).color
+    run = without_padding(run, "acf")
     acf = run["acf"].values
     acf = acf[np.isfinite(acf).all(axis=1)]
     shown = acf[:: max(1, len(acf) // 100)]
