@@ -110,6 +110,13 @@ def test_help_ends_with_its_examples(seqprobe: Seqprobe, command: str) -> None:
     assert result.out.rstrip().splitlines()[-1].strip() in _examples()
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_help_of_a_group_lists_its_commands(seqprobe: Seqprobe, group: str) -> None:
+    text = seqprobe(f"{group} --help").out
+    for name in GROUPS[group].commands:
+        assert f"\n  {name} " in text
+
+
 ANALYSES = [line for line in dict.fromkeys(_examples()) if line.split()[1] in GROUPS]
 
 

@@ -193,7 +193,10 @@ def analysis_command(
         command: Callable[..., Any] = run
         for option in reversed(options):
             command = option(command)
-        made = click.command(name, cls=AnalysisCommand, epilog=examples)(analysis_options(command))
+        brief = (measure.__doc__ or "").partition("\n")[0].removesuffix(".")
+        made = click.command(name, cls=AnalysisCommand, epilog=examples, short_help=brief)(
+            analysis_options(command)
+        )
         made.measure, made.view = measure, view
         made.own = [parameter for parameter in made.params if parameter.name not in _COMMON]
         group.add_command(made)

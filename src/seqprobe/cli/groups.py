@@ -16,8 +16,8 @@ class DefaultGroup(click.Group):
     """A group that runs its default command unless an argument names another one.
 
     The first argument that equals a subcommand selects it, wherever it stands; options before it
-    are passed on. Values of options are not arguments, and a path with the name of a subcommand is
-    written ``./name``.
+    are passed on. Help without a subcommand lists them. Values of options are not arguments, and a
+    path with the name of a subcommand is written ``./name``.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ class DefaultGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Move the subcommand's name to the front, adding the default one if there is none."""
+        if args in (["--help"], ["-h"]):  # which lists the subcommands
+            return super().parse_args(ctx, args)
         words = list(self._words(ctx, args))
         position = next((i for i, word in words if word in self.commands), None)
         if position is None:

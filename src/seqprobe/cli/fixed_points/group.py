@@ -19,4 +19,7 @@ Examples:
 
 @click.group(cls=DefaultGroup, default="search", epilog=EXAMPLES)
 def command() -> None:
-    """Find the states a trained model computes with; without a subcommand, by 'search'."""
+    """Find the states a trained model computes with, and what it does between them.
+
+    Without a subcommand, 'search' runs; 'seqprobe fixed-points search --help' has its options.
+    """

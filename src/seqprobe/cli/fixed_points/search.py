@@ -160,7 +160,7 @@ def search(
     sequences: int | None,
     exhaustive: bool,
 ) -> xr.Dataset:
-    """Find the fixed points of a model under constant input, each once, with a certificate.
+    """Find the fixed points under constant input, each once, with a certificate.
 
     By Newton's method in float64 from states met on test sequences, then from between what was
     found. Slow points are not fixed points; see 'slow'.

@@ -19,4 +19,17 @@ Examples:
 
 @click.group(cls=DefaultGroup, default="profile", epilog=EXAMPLES)
 def command() -> None:
-    """Measure how far back a trained model remembers; without a subcommand, by 'profile'."""
+    """Measure how far back a trained model remembers.
+
+    Without a subcommand, 'profile' runs; 'seqprobe memory profile --help' has its options. Four
+    questions have different answers for the same model:
+
+    \b
+    sensitivity   profile, perturbation
+    use           total-effect, substitution, context, copy-curve
+    availability  linear, information, fisher
+    dimension     ipc, receptive-field
+    all of them   report
+
+    A path that has the name of a subcommand is written ./NAME.
+    """  # noqa: D301  # click reads the backspace as "do not wrap"

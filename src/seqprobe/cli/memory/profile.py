@@ -135,17 +135,8 @@ def profile(
     Reads test sequences of the task that each checkpoint was trained on and differentiates outputs
     by inputs. G(k) is the root mean square norm of the Jacobian at lag k.
 
-    This is 'seqprobe memory' without a subcommand. Other questions, each with its own --help:
-
-    \b
-    sensitivity   perturbation
-    use           total-effect, substitution, context, copy-curve
-    availability  linear, information, fisher
-    dimension     ipc, receptive-field
-    all of them   report
-
-    A path that has the name of a subcommand is written ./NAME.
-    """  # noqa: D301  # click reads the backspace as "do not wrap"
+    This is 'seqprobe memory' without a subcommand.
+    """  # click reads the backspace as "do not wrap"
     batch = subject.batch(sequences, length)
     return seqprobe.memory.gradient_profile(
         subject.model,

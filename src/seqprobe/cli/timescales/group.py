@@ -24,7 +24,10 @@ LENGTH = click.option(
 
 @click.group(cls=DefaultGroup, default="compare", epilog=EXAMPLES)
 def command() -> None:
-    """Measure how long a network remembers in steps; without a subcommand, by 'compare'."""
+    """Measure how long a network remembers, in steps.
+
+    Without a subcommand, 'compare' runs; 'seqprobe timescales compare --help' has its options.
+    """
 
 
 def sequences(default: int) -> object:
