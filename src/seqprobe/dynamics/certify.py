@@ -13,7 +13,14 @@ from torch import Tensor
 from seqprobe.dynamics.maps import StateMap
 from seqprobe.dynamics.maps.operators import Operator
 
-__all__ = ["Stability", "leading_eigenvalues", "smallest_singular_value", "spectra", "stability"]
+__all__ = [
+    "Stability",
+    "eigenpairs",
+    "leading_eigenvalues",
+    "smallest_singular_value",
+    "spectra",
+    "stability",
+]
 
 DENSE_SPECTRUM = 512  # reals of the state up to which all eigenvalues are computed
 LEADING = 32  # as many of largest modulus are beyond
@@ -41,11 +48,11 @@ def spectra(of: StateMap, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     for rows in x.split(32 if of.size <= DENSE_SPECTRUM else 1):
         _, jacobian, _ = of.linearise(rows, u)
         if of.size <= DENSE_SPECTRUM:
-            found = torch.linalg.eigvals(jacobian.dense())
+            found = eigenpairs(jacobian.dense())[0]
         else:
             found = leading_eigenvalues(jacobian, of.size)[None]
             if float(found.abs().min()) >= 1 and of.size <= 8 * DENSE_SPECTRUM:
-                found = torch.linalg.eigvals(jacobian.dense())  # more than those are unstable
+                found = eigenpairs(jacobian.dense())[0]  # more than those are unstable
         order = found.abs().argsort(dim=1, descending=True, stable=True)
         eigenvalues.append(found.gather(1, order))
         if of.size <= 8 * DENSE_SPECTRUM:
@@ -57,6 +64,27 @@ def spectra(of: StateMap, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     most = max(found.shape[1] for found in eigenvalues)
     padded = [F.pad(found, (0, most - found.shape[1]), value=torch.nan) for found in eigenvalues]
     return torch.cat(padded), torch.cat(smallest)
+
+
+def eigenpairs(matrices: Tensor, vectors: bool = False) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues (K, n) of matrices (K, n, n), and right eigenvectors if asked for.
+
+    LAPACK may give up on many equal eigenvalues; a matrix for which it does is moved by 1e-14 of
+    its norm, in a direction that is the same every time.
+    """
+    try:
+        if vectors:
+            values, right = torch.linalg.eig(matrices)
+            return values, right
+        return torch.linalg.eigvals(matrices), matrices[:, :0]
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        if len(matrices) > 1:
+            pairs = [eigenpairs(matrix[None], vectors) for matrix in matrices]
+            return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
+    noise = np.random.default_rng(0).standard_normal(matrices.shape[1:])
+    size = 1e-14 * torch.linalg.matrix_norm(matrices) / len(noise) ** 0.5
+    values, right = torch.linalg.eig(matrices + size * torch.from_numpy(noise))
+    return values, right if vectors else matrices[:, :0]
 
 
 def leading_eigenvalues(jacobian: Operator, size: int, count: int = LEADING) -> Tensor:
@@ -74,8 +102,7 @@ def leading_eigenvalues(jacobian: Operator, size: int, count: int = LEADING) -> 
             operator, min(count, size - 2), which="LM", v0=start, return_eigenvectors=False
         )
     except (ArpackError, ArpackNoConvergence):  # as of a Jacobian that is zero
-        dense: Tensor = torch.linalg.eigvals(jacobian.dense())[0]
-        return dense
+        return eigenpairs(jacobian.dense())[0][0]
     return torch.from_numpy(found)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqprobe import provenance
 from seqprobe.dynamics.basins import one_input, settle
+from seqprobe.dynamics.certify import eigenpairs
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.dynamics.readout import readout
 from seqprobe.errors import UsageError
@@ -118,7 +119,7 @@ def _rays(
 ) -> Tensor:
     """Return unit vectors (R, n) in the span of the unstable eigenvectors of one point."""
     jacobian = of.linearise(x[None], u)[1].dense()[0]
-    values, vectors = torch.linalg.eig(jacobian)
+    (values,), (vectors,) = eigenpairs(jacobian[None], vectors=True)
     leading = vectors[:, values.abs().argsort(descending=True)[:unstable]]
     if unstable == 1:
         v = leading.real[:, 0] / torch.linalg.vector_norm(leading.real[:, 0])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqprobe import provenance
 from seqprobe.dynamics.basins import one_input
+from seqprobe.dynamics.certify import eigenpairs
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.dynamics.readout import readout, readout_jacobian
 from seqprobe.errors import NotApplicableError
@@ -84,7 +85,7 @@ def linearise(model: object, points: xr.Dataset) -> xr.Dataset:
 
 
 def _modes(jacobian: Tensor, drive: Tensor) -> dict[str, xr.Variable]:
-    values, right = torch.linalg.eig(jacobian)
+    values, right = eigenpairs(jacobian, vectors=True)
     order = values.abs().argsort(dim=1, descending=True, stable=True)
     values = values.gather(1, order)
     right = right.gather(2, order[:, None].expand_as(right))
@@ -157,7 +158,7 @@ def unstable_directions(model: object, points: xr.Dataset) -> xr.Dataset:
     if len(saddles) and of.size <= _LARGEST:
         with torch.no_grad():
             jacobian = of.linearise(x[saddles], u[saddles])[1].dense()
-        values, vectors = torch.linalg.eig(jacobian)
+        values, vectors = eigenpairs(jacobian, vectors=True)
         leading = values.abs().argmax(dim=1)
         v = vectors[torch.arange(len(saddles)), :, leading].real
         found[saddles] = v / torch.linalg.vector_norm(v, dim=1, keepdim=True)

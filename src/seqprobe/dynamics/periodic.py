@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqprobe.dynamics.certify import eigenpairs
 from seqprobe.dynamics.maps import StateMap
 
 __all__ = ["Orbit", "close_return", "periodic_orbit"]
@@ -84,7 +85,7 @@ def periodic_orbit(of: StateMap, u: Tensor, states: Tensor) -> Orbit | None:
     product = jacobians[0]
     for jacobian in jacobians[1:]:
         product = jacobian @ product
-    multipliers = torch.linalg.eigvals(product).numpy()
+    multipliers = eigenpairs(product[None])[0][0].numpy()
     order = np.argsort(-np.abs(multipliers), kind="stable")
     if abs(multipliers[order[0]]) > 1:
         return None  # a trajectory that only passed by, as in chaos

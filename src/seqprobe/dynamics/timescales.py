@@ -19,6 +19,7 @@ from seqprobe.dynamics.autocorrelation import (
     lag_one_time,
     null_model,
 )
+from seqprobe.dynamics.certify import eigenpairs
 from seqprobe.dynamics.drive import initial_state, input_vectors, run
 from seqprobe.dynamics.lyapunov import lyapunov_spectrum
 from seqprobe.dynamics.maps import StateMap, state_map
@@ -285,7 +286,7 @@ def _linear(
         with torch.no_grad():
             x = torch.from_numpy(states[trial, time])
             jacobian = of.linearise(x, inputs[trial, time + 1])[1].dense()
-            moduli = torch.linalg.eigvals(jacobian).abs().sort(dim=1, descending=True)[0]
+            moduli = eigenpairs(jacobian)[0].abs().sort(dim=1, descending=True)[0]
         with np.errstate(divide="ignore"):
             rate = np.log(moduli.numpy().clip(min=1e-300)).mean(axis=0)
             eigenvalue = np.where(rate == 0, np.inf, -1 / rate)
