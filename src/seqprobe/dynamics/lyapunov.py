@@ -85,34 +85,23 @@ def lyapunov_spectrum(
 
     Notes
     -----
-    Starts that come to different attractors are averaged: look at ``by_trial``. Directions that
-    vanish have an exponent of minus infinity. Intervals resample trajectories; with fewer than
-    eight of them, twenty blocks of time of each, which are taken to be independent. Exponents close
-    to each other converge slowly. Sources: Benettin et al. 1980; Kaplan and Yorke 1979; for trained
-    networks Engelken, Wolf and Abbott 2023 (Physical Review Research 5, 043044). Cost: O(n^2 m + n
-    m^2) per step and trajectory.
+    A bias of the order of one over the number of steps is not in the intervals. Starts that come to
+    different attractors are averaged: look at ``by_trial``. Directions that vanish have an exponent
+    of minus infinity. Intervals resample trajectories; with fewer than eight of them, twenty blocks
+    of time of each, which are taken to be independent. Exponents close to each other converge
+    slowly. Sources: Benettin et al. 1980; Kaplan and Yorke 1979; for trained networks Engelken,
+    Wolf and Abbott 2023 (Physical Review Research 5, 043044). Cost: O(n^2 m + n m^2) per step and
+    trajectory.
     """
     of = state_map(model)
-    x, inputs, total = _trajectories(model, of, batch, starts, input, n_steps)
+    x, inputs, total = _trajectories(model, of, batch, starts, input, n_steps, transient)
     burn_in = total // 10 if burn_in is None else burn_in
     if not 1 <= n_exponents <= of.size:
         raise UsageError(f"{n_exponents} exponents were asked for (allowed: 1 to {of.size})")
     if not 0 <= burn_in < total:
         raise UsageError(f"burn-in of {burn_in} steps (allowed: 0 to {total - 1} of {total})")
-    if batch is None:
-        if transient < 0:
-            raise UsageError(f"transient of {transient} steps (allowed: 0 or more)")
-        with torch.no_grad():
-            for _ in range(transient):
-                x = of.step(x, inputs)
     rates = growth_rates(of, x, inputs, total, n_exponents, on_progress)[:, burn_in:]
-    units = rates.mean(axis=1)
-    if len(units) < _FEW:
-        blocks = np.array_split(rates, min(_BLOCKS, rates.shape[1]), axis=1)
-        units = np.concatenate([block.mean(axis=1) for block in blocks])
-    replicates = resample(len(units), generator(seed, "bootstrap")) @ units
-    replicates[0] = rates.mean(axis=(0, 1))
-    replicates[replicates < _NOTHING] = -np.inf
+    replicates = _replicates(rates, seed)
     order = np.argsort(-replicates[0], kind="stable")
     replicates = replicates[:, order]
     exponents = estimate("exponent", ("mode",), replicates, "Lyapunov exponent", "1/step")
@@ -153,6 +142,7 @@ def _trajectories(
     starts: Tensor | None,
     held: Tensor | None,
     n_steps: int,
+    transient: int,
 ) -> tuple[Tensor, Tensor, int]:
     """Return states (N, n), inputs (N, T, d) or one input (d,), and the number of steps."""
     if batch is not None:
@@ -167,7 +157,26 @@ def _trajectories(
         raise UsageError("neither inputs nor starts were given; give one of them")
     if n_steps < 2:
         raise UsageError(f"{n_steps} steps were asked for (allowed: 2 or more)")
-    return flat_states(of, starts), constant_input(of, held), n_steps
+    if transient < 0:
+        raise UsageError(f"transient of {transient} steps (allowed: 0 or more)")
+    x, u = flat_states(of, starts), constant_input(of, held)
+    with torch.no_grad():
+        for _ in range(transient):
+            x = of.step(x, u)
+    return x, u, n_steps
+
+
+def _replicates(rates: np.ndarray, seed: int) -> np.ndarray:
+    """Return mean exponents (R, m) of rates (N, steps, m): the estimate, then replicates."""
+    units = rates.mean(axis=1)
+    if len(units) < _FEW:
+        blocks = np.array_split(rates, min(_BLOCKS, rates.shape[1]), axis=1)
+        units = np.concatenate([block.mean(axis=1) for block in blocks])
+    weights = resample(len(units), generator(seed, "bootstrap"))
+    replicates: np.ndarray = weights @ units
+    replicates[0] = rates.mean(axis=(0, 1))
+    replicates[replicates < _NOTHING] = -np.inf
+    return replicates
 
 
 def growth_rates(

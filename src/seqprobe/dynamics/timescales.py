@@ -110,20 +110,7 @@ def timescales(
     of = state_map(model)
     inputs = input_vectors(model, batch)
     burn_in = inputs.shape[1] // 10 if burn_in is None else burn_in
-    length = inputs.shape[1] - burn_in
-    if inputs.shape[1] < _SHORTEST:
-        raise UsageError(
-            f"sequences of {inputs.shape[1]} steps are too short for autocorrelations (allowed:"
-            f" {_SHORTEST} or more); use longer sequences"
-        )
-    if not 0 <= burn_in <= inputs.shape[1] - 5:
-        raise UsageError(
-            f"burn-in of {burn_in} steps (allowed: 0 to {inputs.shape[1] - 5} of"
-            f" {inputs.shape[1]}); use longer sequences"
-        )
-    max_lag = min(length // 2, 200) if max_lag is None else max_lag
-    if not 2 <= max_lag < length:
-        raise UsageError(f"largest lag is {max_lag} (allowed: 2 to {length - 1}, after burn-in)")
+    max_lag = _checked_lag(inputs.shape[1], burn_in, max_lag)
 
     def report(part: int) -> None:
         if on_progress is not None:
@@ -161,6 +148,25 @@ def timescales(
         "ci_bound": ci_coordinate(),
     }
     return xr.Dataset(data, coords, attrs | provenance.model_attrs(model))
+
+
+def _checked_lag(steps: int, burn_in: int, max_lag: int | None) -> int:
+    """Return the largest lag for sequences of so many steps; refuse what does not fit."""
+    if steps < _SHORTEST:
+        raise UsageError(
+            f"sequences of {steps} steps are too short for autocorrelations (allowed: {_SHORTEST}"
+            " or more); use longer sequences"
+        )
+    if not 0 <= burn_in <= steps - 5:
+        raise UsageError(
+            f"burn-in of {burn_in} steps (allowed: 0 to {steps - 5} of {steps}); use longer"
+            " sequences"
+        )
+    length = steps - burn_in
+    max_lag = min(length // 2, 200) if max_lag is None else max_lag
+    if not 2 <= max_lag < length:
+        raise UsageError(f"largest lag is {max_lag} (allowed: 2 to {length - 1}, after burn-in)")
+    return max_lag
 
 
 def _interval_kind(n_trials: int) -> str:
