@@ -16,7 +16,11 @@ from seqprobe import schema
 from seqprobe.cli.app import run
 
 ROOT = Path(__file__).resolve().parents[2]
-FLIPFLOP = ROOT / "checkpoints/flipflop"
+
+
+def shipped(name: str) -> str:
+    """Return the path of a shipped checkpoint as a word of a command line."""
+    return shlex.quote(str(ROOT / "checkpoints" / name))
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +48,7 @@ LINES = {
     f"fixed-points search D/tokens.pt {SMALL}": ("eigenvalue", "fixed_points"),
     f"fixed-points D/s4d.pt D/mamba.pt zoo/tcn.pt {SMALL}": ("x", "fixed_points"),
     f"fixed-points linear D/gru.pt {SMALL}": ("time_constant", "linearise"),
-    f"fixed-points connections F/rnn-s0.pt {SMALL}": ("source", "connections"),
+    f"fixed-points connections F {SMALL}": ("source", "connections"),
     f"fixed-points sweep D/gru.pt --to 1,0,0 --steps 10 {SMALL}": ("n_branches", "input_sweep"),
     f"fixed-points slow D/gru.pt --tau 20 {SMALL}": ("speed", "slow_points"),
     f"fixed-points speed-map D/gru.pt --grid 5 {SMALL}": ("speed", "speed_map"),
@@ -61,7 +65,7 @@ LINES = {
 @pytest.mark.parametrize("line", LINES)
 def test_every_command_prints_writes_and_draws(seqprobe: Seqprobe, nets: Path, line: str) -> None:
     name, analysis = LINES[line]
-    line = line.replace("D/", f"{nets}/").replace("F/", f"{FLIPFLOP}/")
+    line = line.replace("D/", f"{nets}/").replace(" F ", f" {shipped('flipflop/rnn-s0.pt')} ")
     table = seqprobe(line)
     assert table.code == 0, table.err
     assert len(table.out.splitlines()) == 1 + line.count(".pt")
@@ -79,7 +83,7 @@ def test_every_command_prints_writes_and_draws(seqprobe: Seqprobe, nets: Path, l
 
 
 def test_a_flipflop_has_27(seqprobe: Seqprobe) -> None:
-    made = seqprobe(f"fixed-points {FLIPFLOP} --starts 512 --json")
+    made = seqprobe(f"fixed-points {shipped('flipflop')} --starts 512 --json")
     assert made.json["schema"] == "seqprobe.fixed-points/1"
     assert len(made.json["results"]) == 5
     for row in made.json["results"]:
@@ -97,14 +101,14 @@ def test_a_flipflop_has_27(seqprobe: Seqprobe) -> None:
 
 
 def test_the_cube(seqprobe: Seqprobe) -> None:
-    paths = f"{FLIPFLOP}/rnn-s0.pt {FLIPFLOP}/gru-s0.pt"
+    paths = f"{shipped('flipflop/rnn-s0.pt')} {shipped('flipflop/gru-s0.pt')}"
     for row in seqprobe(f"fixed-points connections {paths} --json").json["results"]:
         assert row["saddles_by_hamming_distance"] == {"1": 12}
         assert row["unresolved"] == 0
 
 
 def test_the_cycle_of_a_sine_network(seqprobe: Seqprobe) -> None:
-    line = f"fixed-points cycles {ROOT}/checkpoints/sine/gru-s0.pt --input 0.5 --starts 4 --json"
+    line = f"fixed-points cycles {shipped('sine/gru-s0.pt')} --input 0.5 --starts 4 --json"
     (row,) = seqprobe(line).json["results"]
     (cycle,) = row["cycles"]
     assert cycle["kind"] == "circle"
@@ -235,7 +239,7 @@ def test_a_state_that_never_settles(seqprobe: Seqprobe, nets: Path) -> None:
 
 def test_without_an_attractor(seqprobe: Seqprobe) -> None:
     """The one fixed point of this network repels; there is nothing to predict from but it."""
-    line = f"fixed-points linear {ROOT}/checkpoints/recall/gru-s0.pt {SMALL} --figure x.png --json"
+    line = f"fixed-points linear {shipped('recall/gru-s0.pt')} {SMALL} --figure x.png --json"
     (row,) = seqprobe(line).json["results"]
     assert row["R2"][1] == [None] * 5
 
@@ -246,7 +250,7 @@ def test_one_start_is_drawn(seqprobe: Seqprobe, nets: Path) -> None:
 
 
 def test_cycles_beside_none(seqprobe: Seqprobe, nets: Path) -> None:
-    line = f"fixed-points cycles {ROOT}/checkpoints/sine/gru-s0.pt {nets}/tokens.pt --starts 2"
+    line = f"fixed-points cycles {shipped('sine/gru-s0.pt')} {nets}/tokens.pt --starts 2"
     assert seqprobe(f"{line} --transient 300 --input mean --figure x.png -o x.nc").code == 0
     assert schema.read("x.nc").sizes["run"] == 2
 
@@ -265,7 +269,7 @@ def test_mixed_architectures_share_a_file(seqprobe: Seqprobe, nets: Path) -> Non
 
 @needs_data("jsb")
 def test_padded_music(seqprobe: Seqprobe) -> None:
-    line = f"fixed-points {ROOT}/checkpoints/jsb/gru-s0.pt --sequences 20 --starts 64 --json"
+    line = f"fixed-points {shipped('jsb/gru-s0.pt')} --sequences 20 --starts 64 --json"
     (row,) = seqprobe(line).json["results"]
     assert row["n_fixed_points"] >= 1
     assert row["index_sum"] == [1]
