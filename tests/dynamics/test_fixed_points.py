@@ -65,6 +65,24 @@ def test_product_of_tanh_units(size: int) -> None:
     assert float(points["q"].max()) < 1e-20
 
 
+@pytest.mark.parametrize(("w", "roots"), [(0.9, 1), (1.01, 3), (1.5, 3)])
+def test_pitchfork_of_a_scalar_unit(w: float, roots: int) -> None:
+    """x = tanh(w x): the origin alone below w = 1, and a pair beside it above."""
+    of = ElmanMap(torch.tensor([[w]]).double(), torch.zeros(1, 1).double(), torch.zeros(1).double())
+    points = fixed_points(of, float64((40, 1)))
+    x = np.sort(points["x"].values.ravel())
+    assert len(x) == roots
+    if roots == 1:
+        assert points["n_unstable"].values.tolist() == [0]
+        np.testing.assert_allclose(points["eigenvalue"], w, atol=1e-9)
+        return
+    outer = brentq(lambda x: np.tanh(w * x) - x, 1e-3, 1, xtol=1e-15)
+    np.testing.assert_allclose(x, [-outer, 0, outer], atol=1e-10)
+    assert points["n_unstable"].values.tolist() == [0, 0, 1]
+    if w < 1.1:  # the square root law near the bifurcation
+        assert outer == pytest.approx((3 * (w - 1)) ** 0.5, rel=0.02)
+
+
 def test_five_tanh_units_have_243() -> None:
     points = fixed_points(product_elman(5, 8), 0.7 * float64((1024, 8)))
     assert counts(points) == [32, 80, 80, 40, 10, 1]
