@@ -68,7 +68,8 @@ def test_product_of_tanh_units(size: int) -> None:
 @pytest.mark.parametrize(("w", "roots"), [(0.9, 1), (1.01, 3), (1.5, 3)])
 def test_pitchfork_of_a_scalar_unit(w: float, roots: int) -> None:
     """x = tanh(w x): the origin alone below w = 1, and a pair beside it above."""
-    of = ElmanMap(torch.tensor([[w]]).double(), torch.zeros(1, 1).double(), torch.zeros(1).double())
+    one = torch.ones(1, 1, dtype=torch.float64)
+    of = ElmanMap(w * one, 0 * one, 0 * one[0])
     points = fixed_points(of, float64((40, 1)))
     x = np.sort(points["x"].values.ravel())
     assert len(x) == roots
