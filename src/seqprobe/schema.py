@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from seqprobe.files import atomic
 __all__ = [
     "DIMS",
     "combine_runs",
+    "flags",
     "read",
     "read_groups",
     "validate",
@@ -44,6 +46,16 @@ def variable(
 ) -> xr.Variable:
     """Return a variable that says what it is and in which unit."""
     return xr.Variable(dims, values, {"long_name": long_name, "units": units})
+
+
+def flags(
+    dims: tuple[str, ...], values: np.ndarray, kinds: type[IntEnum], long_name: str
+) -> xr.Variable:
+    """Return a variable of codes that says what they mean (CF conventions)."""
+    made = variable(dims, values, long_name, "1")
+    made.attrs["flag_values"] = [int(kind) for kind in kinds]
+    made.attrs["flag_meanings"] = " ".join(kind.name.lower() for kind in kinds)
+    return made
 
 
 def validate(dataset: xr.Dataset) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
+    "LENGTH",
     "Steps",
     "analysis_options",
     "echo_error",
@@ -20,6 +21,7 @@ __all__ = [
     "plain",
     "progress",
     "run_options",
+    "sequences",
     "table",
 ]
 
@@ -132,6 +134,22 @@ class Steps(click.ParamType[list[int]]):
                 )
             found |= set(range(start, stop + 1, step or 1))
         return sorted(found)
+
+
+LENGTH = click.option(
+    "--length",
+    type=click.IntRange(1, 2**31),
+    help="Length of the sequences.  [default: as trained]",
+)
+
+
+def sequences(default: int) -> object:
+    """Return the option for the number of test sequences."""
+    return click.option(
+        "--sequences",
+        type=click.IntRange(1, 2**31),
+        help=f"Number of test sequences.  [default: {default}, or all if there are fewer]",
+    )
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

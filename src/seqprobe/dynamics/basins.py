@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import flat_states
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.errors import UsageError
@@ -63,15 +63,13 @@ def basins(
             reached = settle(of, x, u, targets, max_steps).numpy()
     attractor = np.where(reached >= 0, stable[reached] if len(stable) else -1, -1)
     count = np.bincount(attractor[attractor >= 0], minlength=points.sizes["fixed_point"])
-    attrs = provenance.attrs(
-        "dynamics.basins", {"max_steps": max_steps}, seed=0, device="cpu", dtype="float64"
-    )
+    attrs = describe("basins", model, {"max_steps": max_steps})
     data = {
         "basin": variable(("fixed_point",), count, "states that end here", "states"),
         "attractor": variable(("start",), attractor, "attractor reached, -1 for none", "1"),
         "unresolved": variable((), int((attractor < 0).sum()), "states that did not settle", "1"),
     }
-    return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+    return xr.Dataset(data, attrs=attrs)
 
 
 def one_input(points: xr.Dataset) -> Tensor:

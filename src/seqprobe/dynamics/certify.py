@@ -17,12 +17,14 @@ __all__ = [
     "Stability",
     "eigenpairs",
     "leading_eigenvalues",
+    "least_singular_values",
     "smallest_singular_value",
     "spectra",
     "stability",
 ]
 
 DENSE_SPECTRUM = 512  # reals of the state up to which all eigenvalues are computed
+DENSE_INVERSE = 4096  # up to which single Jacobians are formed for more than their spectrum
 LEADING = 32  # as many of largest modulus are beyond
 MARGIN = 1e-3
 
@@ -38,32 +40,38 @@ class Stability(IntEnum):
     )
 
 
-def spectra(of: StateMap, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues (K, modes) by falling modulus, and the least singular value of J - I (K,).
+def spectra(of: StateMap, x: Tensor, u: Tensor) -> Tensor:
+    """Return the eigenvalues of the Jacobians at states (K, n) by falling modulus, (K, modes).
 
-    All eigenvalues up to 512 reals, beyond that the 32 of largest modulus (Arnoldi), or all if more
-    than those are unstable; the singular value is NaN if the state has more than 4096 reals.
+    All of them up to 512 reals, beyond that the 32 of largest modulus (Arnoldi), or all if more
+    than those are unstable.
     """
-    eigenvalues, smallest = [], []
+    eigenvalues = []
     for rows in x.split(32 if of.size <= DENSE_SPECTRUM else 1):
         _, jacobian, _ = of.linearise(rows, u)
         if of.size <= DENSE_SPECTRUM:
             found = eigenpairs(jacobian.dense())[0]
         else:
             found = leading_eigenvalues(jacobian, of.size)[None]
-            if float(found.abs().min()) >= 1 and of.size <= 8 * DENSE_SPECTRUM:
+            if float(found.abs().min()) >= 1 and of.size <= DENSE_INVERSE:
                 found = eigenpairs(jacobian.dense())[0]  # more than those are unstable
         order = found.abs().argsort(dim=1, descending=True, stable=True)
         eigenvalues.append(found.gather(1, order))
-        if of.size <= 8 * DENSE_SPECTRUM:
-            less = jacobian.dense()
-            less.diagonal(dim1=1, dim2=2).sub_(1.0)
-            smallest.append(smallest_singular_value(less))
-        else:
-            smallest.append(rows.new_full((len(rows),), torch.nan))
     most = max(found.shape[1] for found in eigenvalues)
     padded = [F.pad(found, (0, most - found.shape[1]), value=torch.nan) for found in eigenvalues]
-    return torch.cat(padded), torch.cat(smallest)
+    return torch.cat(padded)
+
+
+def least_singular_values(of: StateMap, x: Tensor, u: Tensor) -> Tensor:
+    """Return the least singular value of J - I at states (K, n), (K,); NaN above 4096 reals."""
+    if of.size > DENSE_INVERSE:
+        return x.new_full((len(x),), torch.nan)
+    found = []
+    for rows in x.split(32 if of.size <= DENSE_SPECTRUM else 1):
+        less = of.linearise(rows, u)[1].dense()
+        less.diagonal(dim1=1, dim2=2).sub_(1.0)
+        found.append(smallest_singular_value(less))
+    return torch.cat(found)
 
 
 def eigenpairs(matrices: Tensor, vectors: bool = False) -> tuple[Tensor, Tensor]:

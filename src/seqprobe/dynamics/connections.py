@@ -7,9 +7,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
 from seqprobe.dynamics.basins import one_input, settle
 from seqprobe.dynamics.certify import eigenpairs
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.dynamics.readout import readout
 from seqprobe.errors import UsageError
@@ -108,10 +108,8 @@ def connections(
             y = head(x, u).numpy()
         data["readout"] = variable((*at, "output"), y, "output", "1")
     parameters = {"n_rays": n_rays, "max_steps": max_steps}
-    attrs = provenance.attrs(
-        "dynamics.connections", parameters, seed=seed, device="cpu", dtype="float64"
-    )
-    return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+    attrs = describe("connections", model, parameters, seed)
+    return xr.Dataset(data, attrs=attrs)
 
 
 def _rays(

@@ -10,8 +10,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
 from seqprobe.dynamics.certify import spectra, stability
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import constant_input
 from seqprobe.dynamics.fixed_points import fixed_points
 from seqprobe.dynamics.maps import StateMap, state_map
@@ -162,22 +162,25 @@ class _Line:
         long = torch.linalg.vector_norm(tangent, dim=1) > 0.1 * self.scale
         tangent = torch.where((long | ~torch.isfinite(tangent).all(1))[:, None], 0.0, tangent)
         predicted = y = y + tangent
-        for _ in range(_NEWTON_STEPS):
-            r, jacobian, _ = self.of.linearise_residual(y, self.u(s))
-            y = y - torch.linalg.solve_ex(jacobian.dense(), r)[0]
-        r = self.of.residual(y, self.u(s))
-        settled = torch.linalg.vector_norm(r, dim=1) < 1e-10 * self.scale
+        y, settled = self._newton(y, s, _NEWTON_STEPS)
         # What Newton's method adds to the tangent tells a jump from a step.
         added = torch.linalg.vector_norm(y - predicted, dim=1)
         near = added < 0.5 * torch.linalg.vector_norm(tangent, dim=1) + 1e-3 * self.scale
-        near &= torch.linalg.vector_norm(y - before, dim=1) < 0.3 * self.scale
-        ok = settled & near
-        # Two branches that meet on one root: the one that had farther to go has jumped.
         moved = torch.linalg.vector_norm(y - before, dim=1)
+        ok = settled & near & (moved < 0.3 * self.scale)
+        # Two branches that meet on one root: the one that had farther to go has jumped.
         distance = torch.cdist(y, y, compute_mode="donot_use_mm_for_euclid_dist")
         same = (distance < _SAME * self.scale) & ok[:, None] & ok[None]
         best = torch.where(same, moved[None], torch.inf).argmin(dim=1)
         return y, ok & (best == torch.arange(len(y)))
+
+    def _newton(self, y: Tensor, s: float, steps: int) -> tuple[Tensor, Tensor]:
+        """Take full Newton steps at s from unknowns (K, m); say which become roots."""
+        for _ in range(steps):
+            r, jacobian, _ = self.of.linearise_residual(y, self.u(s))
+            y = y - torch.linalg.solve_ex(jacobian.dense(), r)[0]
+        r = self.of.residual(y, self.u(s))
+        return y, torch.linalg.vector_norm(r, dim=1) < 1e-10 * self.scale
 
     def turn(self) -> None:
         """Find the folds of all branches, and the branches on their other sides."""
@@ -196,13 +199,9 @@ class _Line:
     def _mirror(self, y: Tensor, fold: Tensor, at: int) -> None:
         """Follow the branch that meets this one at the fold, from the last step before it."""
         s = at / self.n_steps
-        other = (2 * fold - y)[None]
-        for _ in range(2 * _NEWTON_STEPS):
-            r, jacobian, _ = self.of.linearise_residual(other, self.u(s))
-            other = other - torch.linalg.solve_ex(jacobian.dense(), r)[0]
-        r = self.of.residual(other, self.u(s))
+        other, settled = self._newton((2 * fold - y)[None], s, 2 * _NEWTON_STEPS)
         near = torch.linalg.vector_norm(other[0] - fold) < 0.3 * self.scale
-        if bool(near) and float(torch.linalg.vector_norm(r)) < 1e-10 * self.scale:
+        if bool(near) and bool(settled[0]):
             self.follow(other, at)
 
     def fold(self, y: Tensor, s: float, direction: int) -> tuple[float, Tensor]:
@@ -288,7 +287,7 @@ def _result(model: object, of: StateMap, line: _Line, seed: int) -> xr.Dataset:
             y = torch.stack([line.branches[k][i] for k in there])
             states = of.lift(y, u)
             x[i, there] = states.numpy()
-            eigenvalues, _ = spectra(of, states, u)
+            eigenvalues = spectra(of, states, u)
             unstable[i, there] = stability(eigenvalues.numpy(), of.size)[0]
             leading[i, there] = eigenvalues.abs()[:, 0].numpy()
             residual_jacobian = of.linearise_residual(y, u)[1].dense()
@@ -312,10 +311,8 @@ def _result(model: object, of: StateMap, line: _Line, seed: int) -> xr.Dataset:
         for i, rows, values in said:
             y_all[i, rows] = values
         data["readout"] = variable(("step", "branch", "output"), y_all, "output", "1")
-    attrs = provenance.attrs(
-        "dynamics.input_sweep", {"n_steps": line.n_steps}, seed=seed, device="cpu", dtype="float64"
-    )
-    return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+    attrs = describe("input_sweep", model, {"n_steps": line.n_steps}, seed)
+    return xr.Dataset(data, attrs=attrs)
 
 
 def _open_ends(x: np.ndarray, folds: list[list[tuple[float, np.ndarray]]]) -> int:

@@ -6,22 +6,21 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
-from seqprobe.dynamics.certify import Stability, spectra, stability
+from seqprobe.dynamics.certify import Stability, least_singular_values, spectra, stability
 from seqprobe.dynamics.closed_form import closed_form
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import constant_input, flat_states
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.dynamics.search import Found, search
 from seqprobe.dynamics.solver import Status
 from seqprobe.errors import UsageError
-from seqprobe.schema import variable
+from seqprobe.schema import flags, variable
 from seqprobe.seeding import generator
 
 __all__ = ["fixed_points"]
@@ -135,10 +134,7 @@ def fixed_points(
                 method = "search"
             pieces.append(_piece(of, found, row, mine))
     parameters = {"n_starts": len(x), "n_inputs": len(inputs), "exhaustive": exhaustive}
-    attrs = provenance.attrs(
-        "dynamics.fixed_points", parameters, seed=seed, device="cpu", dtype="float64"
-    )
-    attrs |= provenance.model_attrs(model)
+    attrs = describe("fixed_points", model, parameters, seed)
     attrs["cell"] = type(of).__name__
     attrs["method"] = method
     attrs["rounds"] = json.dumps([piece.found.rounds for piece in pieces])
@@ -176,7 +172,7 @@ def _piece(of: StateMap, found: Found, u: Tensor, starts: Tensor) -> _Piece:
     if found.eigenvalues is not None:
         eigenvalues, sigma_min = found.eigenvalues, x.new_full((len(x),), torch.nan)
     elif len(x):
-        eigenvalues, sigma_min = spectra(of, x, u)
+        eigenvalues, sigma_min = spectra(of, x, u), least_singular_values(of, x, u)
     else:
         eigenvalues, sigma_min = torch.zeros(0, 0, dtype=torch.complex128), x.new_zeros(0)
     # Stable points come first, and within a kind the order of the search.
@@ -226,10 +222,10 @@ def _variables(pieces: Sequence[_Piece], which: Tensor, size: int) -> dict[str, 
         "eigenvalue": variable((*at, "mode"), eigenvalue, "eigenvalue of the Jacobian", "1"),
         "n_unstable": variable(at, unstable, "unstable dimensions", "1"),
         "margin": variable(at, margin, "least distance of a modulus to 1", "1"),
-        "stability": _flags(at, kind, Stability, "stability"),
+        "stability": flags(at, kind, Stability, "stability"),
         "index": variable(at, joined([p.found.sign for p in pieces]), "sign of det(I - J)", "1"),
         "hits": variable(at, hits, "starts that led here", "starts"),
-        "status": _flags(start, status, Status, "status of the start"),
+        "status": flags(start, status, Status, "status of the start"),
         "root": variable(start, root, "fixed point reached, -1 for none", "1"),
         "n_steps": variable(start, steps, "solver steps", "1"),
         "index_sum": variable(
@@ -246,13 +242,6 @@ def _variables(pieces: Sequence[_Piece], which: Tensor, size: int) -> dict[str, 
             each, np.array([p.q_starts for p in pieces]), "median of q at the starts", "1/step^2"
         ),
     }
-
-
-def _flags(dims: tuple[str, ...], values: np.ndarray, kinds: Any, long_name: str) -> xr.Variable:
-    made = variable(dims, values, long_name, "1")
-    made.attrs["flag_values"] = [int(kind) for kind in kinds]
-    made.attrs["flag_meanings"] = " ".join(kind.name.lower() for kind in kinds)
-    return made
 
 
 def _spacing(pieces: Sequence[_Piece]) -> float:

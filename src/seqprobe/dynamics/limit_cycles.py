@@ -11,15 +11,15 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
 from seqprobe.dynamics.circle import Circle, invariant_circle
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import constant_input, flat_states
 from seqprobe.dynamics.lyapunov import growth_rates
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.dynamics.periodic import Orbit, close_return, periodic_orbit
 from seqprobe.dynamics.readout import readout
 from seqprobe.errors import UsageError
-from seqprobe.schema import variable
+from seqprobe.schema import flags, variable
 
 __all__ = ["Kind", "limit_cycles"]
 
@@ -135,10 +135,8 @@ def limit_cycles(
         "window": window,
         "max_period": max_period,
     }
-    attrs = provenance.attrs(
-        "dynamics.limit_cycles", parameters, seed=0, device="cpu", dtype="float64"
-    )
-    return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+    attrs = describe("limit_cycles", model, parameters)
+    return xr.Dataset(data, attrs=attrs)
 
 
 @dataclass
@@ -239,9 +237,7 @@ def _variables(
     at = ("cycle",)
     away = orbit - np.nanmean(orbit, axis=1, keepdims=True) if count else orbit
     amplitude = np.sqrt(np.nanmean((away**2).sum(axis=2), axis=1)) if count else np.zeros(0)
-    flags = variable(("start",), np.array([int(kind) for kind, _ in verdicts]), "outcome", "1")
-    flags.attrs["flag_values"] = [int(kind) for kind in Kind]
-    flags.attrs["flag_meanings"] = " ".join(kind.name.lower() for kind in Kind)
+    outcomes = np.array([int(kind) for kind, _ in verdicts])
     data = {
         "kind": variable(at, np.array([int(c.kind) for c in cycles], dtype=int), "kind", "1"),
         "period": variable(at, np.array([c.found.period for c in cycles]), "period", "steps"),
@@ -251,7 +247,7 @@ def _variables(
         "amplitude": variable(at, amplitude, "root mean square distance from the mean", "1"),
         "hits": variable(at, np.array([c.hits for c in cycles], dtype=int), "starts", "starts"),
         "orbit": variable((*at, "time", "state"), orbit, "states of one turn", "1"),
-        "status": flags,
+        "status": flags(("start",), outcomes, Kind, "outcome"),
         "cycle_reached": variable(
             ("start",), np.array([i for _, i in verdicts]), "cycle reached, -1 for none", "1"
         ),

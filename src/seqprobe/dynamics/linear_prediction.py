@@ -9,8 +9,8 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
 from seqprobe.dynamics.basins import one_input
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import flat_states
 from seqprobe.dynamics.linearise import jacobians
 from seqprobe.dynamics.maps import state_map
@@ -101,10 +101,8 @@ def linear_prediction(
         "assignment": variable(("assignment",), np.array(_ASSIGNMENTS), "linear model used", "1"),
         "step": variable(("step",), np.array(wanted), "steps ahead", "steps"),
     }
-    attrs = provenance.attrs(
-        "dynamics.linear_prediction", {"n_states": len(x0)}, seed=0, device="cpu", dtype="float64"
-    )
-    return xr.Dataset(data, coords, attrs | provenance.model_attrs(model))
+    attrs = describe("linear_prediction", model, {"n_states": len(x0)})
+    return xr.Dataset(data, coords, attrs)
 
 
 def _moved(jacobians: Tensor, which: Tensor, away: Tensor) -> Tensor:

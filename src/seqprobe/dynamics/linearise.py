@@ -7,9 +7,9 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
 from seqprobe.dynamics.basins import one_input
 from seqprobe.dynamics.certify import eigenpairs
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.dynamics.readout import readout, readout_jacobian
 from seqprobe.errors import NotApplicableError
@@ -80,8 +80,8 @@ def linearise(model: object, points: xr.Dataset) -> xr.Dataset:
         data["mode_to_output"] = variable(
             ("fixed_point", "output", "mode"), said.numpy(), "output of a mode", "1"
         )
-    attrs = provenance.attrs("dynamics.linearise", {}, seed=0, device="cpu", dtype="float64")
-    return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+    attrs = describe("linearise", model, {})
+    return xr.Dataset(data, attrs=attrs)
 
 
 def _modes(jacobian: Tensor, drive: Tensor) -> dict[str, xr.Variable]:

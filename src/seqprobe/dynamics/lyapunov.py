@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import constant_input, flat_states, initial_state, input_vectors
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.errors import SeqprobeError, UsageError
@@ -127,12 +127,10 @@ def lyapunov_spectrum(
         "n_exponents": n_exponents,
         "driven": batch is not None,
     }
-    attrs = provenance.attrs(
-        "dynamics.lyapunov_spectrum", parameters, seed=seed, device="cpu", dtype="float64"
-    )
+    attrs = describe("lyapunov_spectrum", model, parameters, seed)
     attrs["interval"] = INTERVAL if len(x) >= _FEW else INTERVAL.replace("sequences", "blocks")
     coords = {"ci_bound": ci_coordinate()}
-    return xr.Dataset(data, coords, attrs | provenance.model_attrs(model))
+    return xr.Dataset(data, coords, attrs)
 
 
 def _trajectories(

@@ -242,14 +242,7 @@ class _Hunt:
 
     def seems_complete(self) -> bool:
         """Say whether the signs of det(I - J) sum to 1, as they must in a box."""
-        return self.map.box is not None and int(self._signs(self.known.y).sum()) == 1
-
-    def _signs(self, y: Tensor) -> Tensor:
-        if not len(y):
-            return torch.zeros(0, dtype=torch.long)
-        size = min(32, self.problem.dense_rows())
-        signs = [torch.linalg.slogdet(-self.problem.jacobian(rows))[0] for rows in y.split(size)]
-        return torch.cat(signs).round().long()
+        return self.map.box is not None and int(self.known.sign.sum()) == 1
 
     def explore(self) -> None:
         """Start half-way between pairs of roots until that adds nothing."""
@@ -301,7 +294,7 @@ class _Hunt:
         root = place[outcome.root]
         status = outcome.status.clone()
         status[(status == Status.CONVERGED) & (root < 0)] = int(Status.STALLED)
-        sign = self._signs(y)
+        sign = self.known.sign[keep]
         complete = -1
         if self.map.box is not None:
             complete = int(int(sign.sum()) == 1 and self.barren)

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import constant_input, flat_states
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.errors import UsageError
@@ -96,10 +96,8 @@ def slow_points(
             on_progress(min(i + block, len(x0)), len(x0))
     data = _variables(of, x0, torch.cat(relaxed), torch.cat(slowest), u, points)
     parameters = {"tau": tau, "floor": floor, "relaxation_steps": _STEPS, "n_starts": len(x0)}
-    attrs = provenance.attrs(
-        "dynamics.slow_points", parameters, seed=0, device="cpu", dtype="float64"
-    )
-    return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+    attrs = describe("slow_points", model, parameters)
+    return xr.Dataset(data, attrs=attrs)
 
 
 def _relax(of: StateMap, x: Tensor, u: Tensor, floor: float) -> tuple[Tensor, Tensor]:

@@ -108,6 +108,7 @@ class Roots:
 
     def __init__(self, unknowns: int) -> None:
         self.y = torch.empty(0, unknowns, dtype=torch.float64)
+        self.sign = torch.empty(0, dtype=torch.long)  # of det(I - J)
         self._inverse = torch.empty(0, unknowns, unknowns, dtype=torch.float64)
 
     def __len__(self) -> int:
@@ -116,9 +117,12 @@ class Roots:
     def add(self, problem: Problem, y: Tensor) -> None:
         """Add roots (K, m) that are not known yet."""
         for rows in y.split(problem.dense_rows()):
-            inverse, info = torch.linalg.inv_ex(problem.jacobian(rows))
+            jacobian = problem.jacobian(rows)
+            inverse, info = torch.linalg.inv_ex(jacobian)
             regular = info == 0
             self.y = torch.cat([self.y, rows[regular]])
+            sign = torch.linalg.slogdet(-jacobian)[0].round().long()
+            self.sign = torch.cat([self.sign, sign[regular]])
             self._inverse = torch.cat([self._inverse, inverse[regular]])
 
     def chord(self, which: Tensor, r: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import constant_input, flat_states
 from seqprobe.dynamics.maps import state_map
 from seqprobe.errors import UsageError
@@ -98,7 +98,5 @@ def speed_map(
         "centre": variable(("state",), centre.numpy(), "mean state", "1"),
         "plane_share": variable((), np.float64(share), "share of the variance", "1"),
     }
-    attrs = provenance.attrs(
-        "dynamics.speed_map", {"grid": grid}, seed=0, device="cpu", dtype="float64"
-    )
-    return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+    attrs = describe("speed_map", model, {"grid": grid})
+    return xr.Dataset(data, attrs=attrs)

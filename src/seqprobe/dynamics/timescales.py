@@ -10,7 +10,6 @@ import xarray as xr
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from seqprobe import provenance
 from seqprobe.dynamics.autocorrelation import (
     Decay,
     autocovariance,
@@ -20,6 +19,7 @@ from seqprobe.dynamics.autocorrelation import (
     null_model,
 )
 from seqprobe.dynamics.certify import eigenpairs
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import initial_state, input_vectors, run
 from seqprobe.dynamics.lyapunov import lyapunov_spectrum
 from seqprobe.dynamics.maps import StateMap, state_map
@@ -139,15 +139,13 @@ def timescales(
         "burn_in": burn_in,
         "max_lag": max_lag,
     }
-    attrs = provenance.attrs(
-        "dynamics.timescales", parameters, seed=seed, device="cpu", dtype="float64"
-    )
+    attrs = describe("timescales", model, parameters, seed)
     attrs["interval"] = _interval_kind(len(inputs))
     coords = {
         "lag": variable(("lag",), np.arange(max_lag + 1), "lag", "steps"),
         "ci_bound": ci_coordinate(),
     }
-    return xr.Dataset(data, coords, attrs | provenance.model_attrs(model))
+    return xr.Dataset(data, coords, attrs)
 
 
 def _checked_lag(steps: int, burn_in: int, max_lag: int | None) -> int:

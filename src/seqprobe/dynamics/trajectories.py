@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from seqprobe import provenance
+from seqprobe.dynamics.describe import describe
 from seqprobe.dynamics.drive import initial_state, input_vectors, run
 from seqprobe.dynamics.maps import state_map
 from seqprobe.errors import UsageError
@@ -48,8 +48,6 @@ def trajectories(model: object, batch: Tensor | Batch, *, n_trials: int = 16) ->
     states = np.stack([x.numpy() for x in run(of, start, inputs)], axis=1)
     if isinstance(batch, Batch) and batch.mask is not None:
         states[~batch.mask[:n_trials].cpu().numpy()] = np.nan
-    attrs = provenance.attrs(
-        "dynamics.trajectories", {"n_trials": n_trials}, seed=0, device="cpu", dtype="float64"
-    )
+    attrs = describe("trajectories", model, {"n_trials": n_trials})
     data = {"trajectory": variable(("trial", "time", "state"), states, "state", "1")}
-    return xr.Dataset(data, attrs=attrs | provenance.model_attrs(model))
+    return xr.Dataset(data, attrs=attrs)

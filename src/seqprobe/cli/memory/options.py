@@ -8,15 +8,10 @@ import click
 import xarray as xr
 
 from seqprobe.cli.analysis import text
-from seqprobe.cli.common import Steps
+from seqprobe.cli.common import LENGTH, Steps, sequences
 
 __all__ = ["LAGS", "LENGTH", "MAX_LAG", "PART", "at_peak", "counted", "sequences"]
 
-LENGTH = click.option(
-    "--length",
-    type=click.IntRange(1, 2**31),
-    help="Length of the sequences.  [default: as trained]",
-)
 MAX_LAG = click.option(
     "--max-lag",
     type=click.IntRange(0),
@@ -35,15 +30,6 @@ PART = click.option(
     show_default=True,
     help="Tensor to read from: readout, state, or an internal such as layer0.update.",
 )
-
-
-def sequences(default: int) -> object:
-    """Return the option for the number of test sequences."""
-    return click.option(
-        "--sequences",
-        type=click.IntRange(1, 2**31),
-        help=f"Number of test sequences.  [default: {default}, or all if there are fewer]",
-    )
 
 
 def at_peak(result: xr.Dataset, name: str, digits: int = 3) -> str:

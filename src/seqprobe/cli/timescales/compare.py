@@ -11,7 +11,8 @@ import xarray as xr
 
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command, number, text, with_interval
-from seqprobe.cli.timescales.group import EXAMPLES, LENGTH, command, sequences
+from seqprobe.cli.common import LENGTH, sequences
+from seqprobe.cli.timescales.group import EXAMPLES, command
 
 __all__ = ["EXAMPLES"]
 

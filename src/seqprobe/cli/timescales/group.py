@@ -6,7 +6,7 @@ import click
 
 from seqprobe.cli.groups import DefaultGroup
 
-__all__ = ["EXAMPLES", "LENGTH", "command", "sequences"]
+__all__ = ["EXAMPLES", "command"]
 
 EXAMPLES = """\b
 Examples:
@@ -15,12 +15,6 @@ Examples:
   seqprobe timescales lyapunov checkpoints/flipflop/gru-s0.pt
 """
 
-LENGTH = click.option(
-    "--length",
-    type=click.IntRange(1, 2**31),
-    help="Length of the sequences.  [default: as trained]",
-)
-
 
 @click.group(cls=DefaultGroup, default="compare", epilog=EXAMPLES)
 def command() -> None:
@@ -28,12 +22,3 @@ def command() -> None:
 
     Without a subcommand, 'compare' runs; 'seqprobe timescales compare --help' has its options.
     """
-
-
-def sequences(default: int) -> object:
-    """Return the option for the number of test sequences."""
-    return click.option(
-        "--sequences",
-        type=click.IntRange(1, 2**31),
-        help=f"Number of test sequences.  [default: {default}, or all if there are fewer]",
-    )

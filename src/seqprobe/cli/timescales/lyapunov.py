@@ -9,8 +9,9 @@ import xarray as xr
 
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command, number, with_interval
+from seqprobe.cli.common import LENGTH, sequences
 from seqprobe.cli.fixed_points.options import input_option, prepare
-from seqprobe.cli.timescales.group import LENGTH, command, sequences
+from seqprobe.cli.timescales.group import command
 from seqprobe.errors import UsageError
 
 EXAMPLES = """\b
