@@ -38,7 +38,8 @@ def test_batches_depend_on_split_seed_and_index_alone(name: str) -> None:
 
 @every_task
 def test_splits_share_no_sequence(name: str) -> None:
-    task = make_task(name)
+    # Five digits in a known sentence come up twice now and then.
+    task = make_task(name, {"digits": 12} if name == "passkey" else {})
     if isinstance(task, (Music, CharText, Speech)):
         return  # windows of disjoint pieces and recordings, which are tested with the real data
     train = set().union(*(_bytes(task.batch("train", 64, index=i)) for i in range(30)))

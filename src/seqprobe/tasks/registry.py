@@ -14,10 +14,14 @@ from seqprobe.tasks.copy import Copy
 from seqprobe.tasks.delay import Delay
 from seqprobe.tasks.digits import Digits
 from seqprobe.tasks.flipflop import FlipFlop
+from seqprobe.tasks.induction import Induction
 from seqprobe.tasks.integrator import Integrator
 from seqprobe.tasks.mnist import PMNIST, SMNIST
+from seqprobe.tasks.mqar import MQAR
 from seqprobe.tasks.music import JSB, Muse, Nottingham, Piano
+from seqprobe.tasks.passkey import Passkey
 from seqprobe.tasks.recall import Recall
+from seqprobe.tasks.selective_copy import SelectiveCopy
 from seqprobe.tasks.sine import Sine
 from seqprobe.tasks.speech import Speech
 
@@ -29,6 +33,10 @@ _TASKS: tuple[type[Task], ...] = (
     Digits,
     Adding,
     Copy,
+    MQAR,
+    Induction,
+    SelectiveCopy,
+    Passkey,
     FlipFlop,
     Integrator,
     Sine,
