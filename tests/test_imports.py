@@ -15,12 +15,17 @@ import seqprobe
 SOURCE = Path(seqprobe.__file__).parent
 FOUNDATION = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
 # The order in which data flows. A room may import from the foundation and from rooms before it.
-ROOMS = ["data", "tasks", "models", "training", "memory", "dynamics", "plots", "cli"]
+ROOMS = [
+    *("data", "tasks", "models", "training", "activations"),
+    *("memory", "capacity", "dynamics", "plots", "cli"),
+]
 FORBIDDEN = {
     "models": {"data", "tasks"},
-    "memory": {"data", "training"},
-    "dynamics": {"data", "training"},
-    "plots": {"data", "tasks", "models", "training", "memory", "dynamics"},
+    "activations": {"data", "training"},
+    "memory": {"data", "training", "activations"},
+    "capacity": {"data", "training", "activations"},
+    "dynamics": {"data", "training", "activations", "capacity"},
+    "plots": {room for room in ROOMS if room not in ("plots", "cli")},
 }
 
 

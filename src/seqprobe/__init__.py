@@ -16,7 +16,9 @@ __all__ = [
     "Spec",
     "Trace",
     "__version__",
+    "activations",
     "build_model",
+    "capacity",
     "dynamics",
     "load",
     "load_checkpoint",
@@ -36,10 +38,10 @@ _HOME = {
     "make_task": "seqprobe.tasks",
     "train": "seqprobe.training",
 }
-_ROOMS = ("dynamics", "memory", "plots")
+_ROOMS = ("activations", "capacity", "dynamics", "memory", "plots")
 
 if TYPE_CHECKING:
-    from seqprobe import dynamics, memory, plots
+    from seqprobe import activations, capacity, dynamics, memory, plots
     from seqprobe.models import Trace, build_model
     from seqprobe.spec import Spec
     from seqprobe.tasks import Batch, make_task

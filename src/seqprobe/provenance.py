@@ -10,7 +10,7 @@ from typing import Any
 
 import seqprobe
 
-__all__ = ["Origin", "attrs", "libraries", "model_attrs"]
+__all__ = ["Origin", "attrs", "libraries", "model_attrs", "of_model"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,20 @@ def attrs(
         "library_version": seqprobe.__version__,
         "libraries": json.dumps(libraries(), sort_keys=True),
     }
+
+
+def of_model(
+    analysis: str,
+    model: Any,
+    parameters: Mapping[str, Any],
+    seed: int = 0,
+    *,
+    device: str = "cpu",
+    dtype: str = "float64",
+) -> dict[str, str | int]:
+    """Return the attributes of a result about a model; see `attrs` and `model_attrs`."""
+    found = attrs(analysis, parameters, seed=seed, device=device, dtype=dtype)
+    return found | model_attrs(model)
 
 
 def libraries() -> dict[str, str]:

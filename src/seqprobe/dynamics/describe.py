@@ -14,7 +14,4 @@ def describe(
     analysis: str, model: object, parameters: Mapping[str, Any], seed: int = 0
 ) -> dict[str, str | int]:
     """Return the attributes of a result; everything here is computed in float64 on the CPU."""
-    attrs = provenance.attrs(
-        f"dynamics.{analysis}", parameters, seed=seed, device="cpu", dtype="float64"
-    )
-    return attrs | provenance.model_attrs(model)
+    return provenance.of_model(f"dynamics.{analysis}", model, parameters, seed)

@@ -18,6 +18,7 @@ from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
 
 __all__ = [
+    "canonical_memory",
     "canonical_spectrum",
     "channels",
     "check_samples",
@@ -115,7 +116,7 @@ def linear_memory(
         "r2_null": variable(("lag",), curve.null.mean(axis=1), "r2 of unrelated inputs", "1"),
         **estimate("bits", ("lag",), _gaussian(r2), "Gaussian information on the input", "bits"),
         "null_level": variable((), curve.null.mean(), "mean r2 of unrelated inputs", "1"),
-        **_spectrum(z, u, max_lag),
+        **canonical_memory(z, u, max_lag),
         "dimension": variable((), z.shape[2], "dimension of the tensor", "1"),
         "channels": variable((), u.shape[2], "uncorrelated input channels", "1"),
     }
@@ -276,7 +277,12 @@ def _correlations(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return found
 
 
-def _spectrum(z: np.ndarray, u: np.ndarray, max_lag: int) -> dict[str, xr.Variable]:
+def canonical_memory(z: np.ndarray, u: np.ndarray, max_lag: int) -> dict[str, xr.Variable]:
+    """Return the canonical memory spectrum of (N, T, d) states and (N, T, c) inputs.
+
+    The variables ``canonical``, ``mode``, ``directions``, ``mc_canonical`` and ``canonical_null`` of
+    `linear_memory`; NaN if there are fewer than two samples per number.
+    """
     flat = z[:, max_lag:].reshape(-1, z.shape[2])
     wide = (max_lag + 1) * u.shape[2]
     modes = min(flat.shape[1], wide)

@@ -15,6 +15,7 @@ from seqprobe.schema import variable
 __all__ = [
     "Recalled",
     "fano_bits",
+    "last_crossing",
     "mutual_information",
     "summarise",
     "wilson",
@@ -111,7 +112,9 @@ def summarise(
     for name, (long_name, unit) in _VARIABLES.items():
         data |= _with_interval(name, found[name], long_name, unit)
     corrected = (found["accuracy_replicates"] - 1 / alphabet) / (1 - 1 / alphabet)
-    data |= _interval_of("T50", _half_delays(delays, corrected.T), "delay of half recall", "steps")
+    data |= _interval_of(
+        "T50", last_crossing(delays, corrected.T, 0.5), "delay of half recall", "steps"
+    )
     data |= _interval_of("area", _areas(delays, corrected.T), "mean recall over log delay", "1")
     coords = {
         "length": variable(("length",), delays, "delay T", "steps"),
@@ -177,21 +180,24 @@ def _information(row: Recalled, weights: np.ndarray) -> np.ndarray:
     return total
 
 
-def _half_delays(delays: np.ndarray, curves: np.ndarray) -> np.ndarray:
-    """Return the last delay at which each curve (R, T) falls to a half, by interpolation."""
-    logs = np.log(delays)
-    halves = np.zeros(len(curves))
+def last_crossing(x: np.ndarray, curves: np.ndarray, level: float) -> np.ndarray:
+    """Return where each curve (R, len(x)) falls to a level for the last time.
+
+    Interpolated in log x; infinite if the last value is above, 0 if none is.
+    """
+    logs = np.log(x)
+    found = np.zeros(len(curves))
     for i, curve in enumerate(curves):
-        above = np.flatnonzero(curve >= 0.5)
+        above = np.flatnonzero(curve >= level)
         if not len(above):
             continue
         j = int(above[-1])
         if j == len(curve) - 1:
-            halves[i] = np.inf
+            found[i] = np.inf
             continue
-        share = (curve[j] - 0.5) / (curve[j] - curve[j + 1])
-        halves[i] = math.exp(logs[j] + share * (logs[j + 1] - logs[j]))
-    return halves
+        share = (curve[j] - level) / (curve[j] - curve[j + 1])
+        found[i] = math.exp(logs[j] + share * (logs[j + 1] - logs[j]))
+    return found
 
 
 def _areas(delays: np.ndarray, curves: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from seqprobe.models.architecture import Architecture, ModelConfig
 from seqprobe.models.assembly import Model, build_model, count_parameters, skeleton
-from seqprobe.models.base import SequenceModule
+from seqprobe.models.base import SequenceModule, StateKind
 from seqprobe.models.registry import MODELS, architecture
 from seqprobe.models.sizing import match_params, parse_budget
 from seqprobe.models.trace import Trace
@@ -13,6 +13,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "SequenceModule",
+    "StateKind",
     "Trace",
     "architecture",
     "build_model",

@@ -90,8 +90,17 @@ def _other(x: Tensor, value: Tensor) -> Tensor:
     return torch.where(value == low, high, low)
 
 
-def refuse_lookahead(model: nn.Module) -> None:
+def refuse_lookahead(
+    model: nn.Module, because: str = "it reads the future, so 'how far back' has no meaning"
+) -> None:
     """Refuse a model that is declared to read the future.
+
+    Parameters
+    ----------
+    model
+        Any module.
+    because
+        Why that matters.
 
     Raises
     ------
@@ -99,10 +108,7 @@ def refuse_lookahead(model: nn.Module) -> None:
         If it is.
     """
     if not getattr(model, "causal", True):
-        raise NotApplicableError(
-            "model is bidirectional: it reads the future, so 'how far back' has no meaning;"
-            " use a causal model"
-        )
+        raise NotApplicableError(f"model is bidirectional: {because}; use a causal model")
 
 
 def float64_twin(model: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqprobe.config import from_mapping
 from seqprobe.errors import UsageError
 from seqprobe.models.architecture import Architecture, ModelConfig
-from seqprobe.models.base import SequenceModule
+from seqprobe.models.base import SequenceModule, StateKind
 from seqprobe.models.bidirectional import Bidirectional
 from seqprobe.models.registry import architecture
 from seqprobe.models.trace import Trace
@@ -77,6 +77,10 @@ class Model(SequenceModule):
     def state_size(self, length: int) -> int:
         """Return the number of reals the core keeps per row after `length` steps."""
         return self.core.state_size(length)
+
+    def state_kinds(self) -> dict[str, StateKind]:
+        """Return what each part of the state is; see `SequenceModule.state_kinds`."""
+        return self.core.state_kinds()
 
     def equilibrium(self, x_t: Tensor) -> tuple[State, Tensor] | None:
         """Return the state of the core under a held input; see `SequenceModule.equilibrium`."""

@@ -7,6 +7,7 @@ analysis is written against it once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,11 @@ from seqprobe.errors import NotApplicableError
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
-__all__ = ["SequenceModule", "Stack"]
+__all__ = ["SequenceModule", "Stack", "StateKind"]
+
+# What a part of a state is: "fixed" numbers; a "cache" (B, heads, t, d) that gets one entry per step;
+# a "buffer" (B, C, k) of the last k inputs, oldest first.
+StateKind = Literal["fixed", "cache", "buffer"]
 
 
 class SequenceModule(nn.Module, ABC):
@@ -61,6 +66,10 @@ class SequenceModule(nn.Module, ABC):
     def state_size(self, length: int) -> int:
         """Return the number of reals kept per row after `length` steps."""
         raise self._stateless()
+
+    def state_kinds(self) -> dict[str, StateKind]:
+        """Return what each part of the state is; parts that are not named are ``"fixed"``."""
+        return {}
 
     def equilibrium(self, x_t: Tensor) -> tuple[State, Tensor] | None:
         """Return where the state goes if one input (B, D) is held for ever, in closed form.
@@ -161,6 +170,14 @@ class Stack(SequenceModule):
     def state_size(self, length: int) -> int:
         """Return the number of reals kept per row after `length` steps."""
         return sum(layer.state_size(length) for layer in self._layers())
+
+    def state_kinds(self) -> dict[str, StateKind]:
+        """Return what each part of the state is; see `SequenceModule.state_kinds`."""
+        return {
+            f"layer{i}.{part}": kind
+            for i, layer in enumerate(self._layers())
+            for part, kind in layer.state_kinds().items()
+        }
 
 
 def _with_prefix(index: int, state: State) -> State:

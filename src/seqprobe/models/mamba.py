@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqprobe.config import bounded
 from seqprobe.models.architecture import Architecture, ModelConfig
-from seqprobe.models.base import SequenceModule, Stack
+from seqprobe.models.base import SequenceModule, Stack, StateKind
 from seqprobe.models.ops.selective_scan import (
     chunked_selective_scan,
     selective_scan,
@@ -111,6 +111,10 @@ class MambaBlock(SequenceModule):
     def state_size(self, length: int) -> int:
         """Return ``P N + P (k - 1)``, whatever the length."""
         return self.inner * (self.modes + self.past)
+
+    def state_kinds(self) -> dict[str, StateKind]:
+        """Return what each part of the state is; see `SequenceModule.state_kinds`."""
+        return {"conv": "buffer"}
 
     def forward(
         self, x: Tensor, state: State | None = None, trace: Trace | None = None

@@ -104,7 +104,7 @@ class S4DBlock(SequenceModule):
     ) -> tuple[Tensor, State]:
         """Map (B, T, width) to (B, T, width); see `SequenceModule.forward`."""
         u = self.norm(x).transpose(1, 2)  # (B, width, T)
-        log_pole, drive, readout = self._system()
+        log_pole, drive, readout = self.system()
         powers = torch.exp(log_pole[..., None] * self._steps(u.shape[2]))  # (width, N/2, T)
         kernel = 2 * ((readout * drive)[:, None] @ powers).real[:, 0]
         y = causal_fft_conv(u, kernel)
@@ -123,7 +123,7 @@ class S4DBlock(SequenceModule):
     def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map (B, width) to (B, width); see `SequenceModule.step`."""
         u = self.norm(x_t)
-        log_pole, drive, readout = self._system()
+        log_pole, drive, readout = self.system()
         modes = torch.exp(log_pole) * state["modes"] + drive * u[..., None]
         y = 2 * (modes * readout).sum(dim=2).real + self.skip * u
         if trace is not None:
@@ -132,13 +132,13 @@ class S4DBlock(SequenceModule):
 
     def equilibrium(self, x_t: Tensor) -> tuple[State, Tensor]:
         """Return the modes ``-u / lambda`` and the poles; see `SequenceModule.equilibrium`."""
-        log_pole, drive, _ = self._system()
+        log_pole, drive, _ = self.system()
         modes = drive / -torch.expm1(log_pole) * self.norm(x_t)[..., None]
         pole = torch.exp(log_pole)
         pairs = torch.stack([pole, pole.conj()], dim=-1).flatten()
         return {"modes": modes}, pairs.expand(len(x_t), -1)
 
-    def _system(self) -> tuple[Tensor, Tensor, Tensor]:
+    def system(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``Delta lambda``, the discrete input weight, and C, all (width, N/2) complex."""
         pole = torch.complex(-torch.exp(self.log_decay), self.frequency)
         log_pole = pole * torch.exp(self.log_step)[:, None]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqprobe.config import bounded
 from seqprobe.models.architecture import Architecture, ModelConfig
-from seqprobe.models.base import SequenceModule, Stack
+from seqprobe.models.base import SequenceModule, Stack, StateKind
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
@@ -112,6 +112,10 @@ class TCNBlock(SequenceModule):
     def state_size(self, length: int) -> int:
         """Return the size of the two buffers, whatever the length."""
         return sum(self._channels) * self.conv0.past
+
+    def state_kinds(self) -> dict[str, StateKind]:
+        """Return what each part of the state is; see `SequenceModule.state_kinds`."""
+        return {"conv0": "buffer", "conv1": "buffer"}
 
     def forward(
         self, x: Tensor, state: State | None = None, trace: Trace | None = None

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqprobe.config import bounded
 from seqprobe.errors import UsageError
 from seqprobe.models.architecture import Architecture, ModelConfig
-from seqprobe.models.base import SequenceModule, Stack
+from seqprobe.models.base import SequenceModule, Stack, StateKind
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
@@ -91,6 +91,10 @@ class TransformerBlock(SequenceModule):
     def state_size(self, length: int) -> int:
         """Return ``2 * length * heads * head_dim``: a key and a value for every step."""
         return 2 * length * self.heads * self.head_dim
+
+    def state_kinds(self) -> dict[str, StateKind]:
+        """Return what each part of the state is; see `SequenceModule.state_kinds`."""
+        return {"k": "cache", "v": "cache"}
 
     def forward(
         self, x: Tensor, state: State | None = None, trace: Trace | None = None

@@ -1,6 +1,16 @@
 """What is asked: seeded generators and real data, each with loss, metric, chance and baseline."""
 
-from seqprobe.tasks.base import Baseline, Batch, Metric, Split, Task, TaskConfig
+from seqprobe.tasks.base import Baseline, Batch, Condition, Metric, Split, Task, TaskConfig
 from seqprobe.tasks.registry import TASKS, make_task
 
-__all__ = ["TASKS", "Baseline", "Batch", "Metric", "Split", "Task", "TaskConfig", "make_task"]
+__all__ = [
+    "TASKS",
+    "Baseline",
+    "Batch",
+    "Condition",
+    "Metric",
+    "Split",
+    "Task",
+    "TaskConfig",
+    "make_task",
+]

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqprobe.errors import UsageError
 from seqprobe.spec import Spec
 
-__all__ = ["Baseline", "Batch", "Metric", "Split", "Task", "TaskConfig"]
+__all__ = ["Baseline", "Batch", "Condition", "Metric", "Split", "Task", "TaskConfig"]
 
 Split = Literal["train", "valid", "test"]
 
@@ -78,6 +78,15 @@ class Baseline:
 
     name: str
     score: float
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What tells the sequences of a task apart: values (B,), or (B, T), what they are, and a unit."""
+
+    values: Tensor
+    long_name: str
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,11 @@ class Task(ABC):
     def weights(self, batch: Batch) -> Tensor:
         """Return what each sequence counts in a score, (B,): the same, unless a task says more."""
         return torch.ones(len(batch.inputs), device=batch.inputs.device)
+
+    def conditions(self, batch: Batch) -> dict[str, Condition]:
+        """Return by name what tells sequences apart beyond their targets; recordings carry it."""
+        del batch
+        return {}
 
     def evaluation(self, split: Split) -> Iterator[Batch]:
         """Yield all sequences that score a model, in batches that fit into memory."""

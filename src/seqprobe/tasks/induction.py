@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqprobe.config import bounded
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import Baseline, Batch, Metric, TaskConfig
+from seqprobe.tasks.base import Baseline, Batch, Condition, Metric, TaskConfig
 from seqprobe.tasks.symbol_recall import SymbolRecall
 
 __all__ = ["Induction", "InductionConfig"]
@@ -73,11 +73,14 @@ class Induction(SymbolRecall):
         """Return the symbol due, (B, 1)."""
         return batch.targets[:, None]
 
+    def conditions(self, batch: Batch) -> dict[str, Condition]:
+        """Return the place of the first special token."""
+        place = (batch.inputs == self.config.symbols).int().argmax(dim=1)
+        return {"place": Condition(place, "step of the first special token", "steps")}
+
     def draw(self, rng: np.random.Generator, size: int, length: int) -> Batch:
         """Draw symbols and the place of the special token; see `GeneratedTask.draw`."""
         tokens = rng.integers(0, self.config.symbols, (size, length))
         place = rng.integers(0, length - 2, size)
         tokens[np.arange(size), place] = tokens[:, -1] = self.config.symbols
-        return Batch(
-            torch.from_numpy(tokens), torch.from_numpy(tokens[np.arange(size), place + 1])
-        )
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(tokens[np.arange(size), place + 1]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqprobe.config import bounded
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import Baseline, Batch, Metric, TaskConfig
+from seqprobe.tasks.base import Baseline, Batch, Condition, Metric, TaskConfig
 from seqprobe.tasks.symbol_recall import SymbolRecall, last_steps
 
 __all__ = ["Passkey", "PasskeyConfig"]
@@ -84,6 +84,11 @@ class Passkey(SymbolRecall):
         """Return 1 for every passkey without an error, (B,)."""
         right = self.answers(outputs, batch).argmax(dim=2) == self.asked(batch)
         return right.all(dim=1).to(outputs.dtype)
+
+    def conditions(self, batch: Batch) -> dict[str, Condition]:
+        """Return the depth of every key."""
+        depth = (batch.inputs == _KEY).int().argmax(dim=1)
+        return {"depth": Condition(depth, "step at which the passkey begins", "steps")}
 
     def draw(self, rng: np.random.Generator, size: int, length: int) -> Batch:
         """Draw keys, their depths and where the sentence starts; see `GeneratedTask.draw`."""

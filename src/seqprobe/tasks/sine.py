@@ -13,7 +13,7 @@ from seqprobe.config import bounded
 from seqprobe.errors import UsageError
 from seqprobe.seeding import generator
 from seqprobe.spec import Spec
-from seqprobe.tasks.base import Baseline, Batch, Metric, TaskConfig, mean_square
+from seqprobe.tasks.base import Baseline, Batch, Condition, Metric, TaskConfig, mean_square
 from seqprobe.tasks.generated import GeneratedTask
 
 __all__ = ["Sine", "SineConfig"]
@@ -87,6 +87,10 @@ class Sine(GeneratedTask):
         x = np.broadcast_to(frequency / self.config.high, y.shape)
         inputs, targets = (torch.from_numpy(values.astype(np.float32)) for values in (x, y))
         return Batch(inputs, targets)
+
+    def conditions(self, batch: Batch) -> dict[str, Condition]:
+        """Return the frequency of every sequence, in Hz."""
+        return {"frequency": Condition(batch.inputs[:, 0, 0] * self.config.high, "frequency", "Hz")}
 
     def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean squared error over steps, (B,)."""
