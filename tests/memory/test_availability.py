@@ -24,7 +24,7 @@ from seqprobe.memory import (
 from seqprobe.memory.estimates import recentred
 from seqprobe.memory.information_processing import _functions, _lagged, _rounding, capacities
 from seqprobe.memory.linear_memory import (
-    _spectrum,
+    canonical_memory,
     canonical_spectrum,
     channels,
     lagged_inputs,
@@ -202,7 +202,7 @@ def test_unrelated_states_have_no_capacity_and_keep_no_direction() -> None:
     corrected = recentred((curve.r2 - curve.null.mean()).sum(axis=(1, 2)))
     low, high = np.percentile(corrected[1:], [2.5, 97.5])
     assert low <= 0 <= high
-    spectrum = _spectrum(rng.standard_normal((8, 96, 64)), inputs(8, 96), 63)
+    spectrum = canonical_memory(rng.standard_normal((8, 96, 64)), inputs(8, 96), 63)
     assert float(spectrum["directions"].values) == 0
 
 

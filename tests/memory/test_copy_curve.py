@@ -14,8 +14,8 @@ from seqprobe.errors import UsageError
 from seqprobe.memory import copy_curve
 from seqprobe.memory.recall_statistics import (
     Recalled,
-    _half_delays,
     fano_bits,
+    last_crossing,
     mutual_information,
     summarise,
     wilson,
@@ -102,7 +102,7 @@ def test_half_delay_is_the_last_crossing() -> None:
     delays = np.array([1, 2, 4, 8])
     curves = np.array([[0, 1, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 1], [1, 0, 1, 0.0]])
     np.testing.assert_allclose(
-        _half_delays(delays, curves), [2**2.5, 0, np.inf, np.inf, 2**2.5], rtol=1e-12
+        last_crossing(delays, curves, 0.5), [2**2.5, 0, np.inf, np.inf, 2**2.5], rtol=1e-12
     )
 
 

@@ -3,8 +3,8 @@
 What must cross from the past to the future (`effective_state_size`, `linear_state_size`), how many
 directions the visited states occupy (`state_dimension`, `cloud_dimension`), what can be recalled
 from them (`recall_capacity`, beside a Hebbian store), how finely they have to be kept
-(`quantised_bits`), what linear readers can do with them (`cover_capacity`, `manifold_capacity`), and
-whether they go on growing (`state_growth`). `capacity_summary` has the cheap ones in one table.
+(`quantised_bits`), what linear readers can do with them (`cover_capacity`, `manifold_capacity`),
+and whether they go on growing (`state_growth`). `capacity_summary` has the cheap ones in one table.
 """
 
 from seqprobe.capacity.effective_state_size import effective_state_size

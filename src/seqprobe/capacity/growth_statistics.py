@@ -14,7 +14,7 @@ class Growth(NamedTuple):
 
     Attributes
     ----------
-    index
+    ratio
         Largest value beyond the training length over the largest within it.
     exponent
         Slope of ln v on ln t over the last half of the positions: 0 forgets, 1 accumulates.
@@ -23,7 +23,7 @@ class Growth(NamedTuple):
         it; NaN if there is none.
     """
 
-    index: np.ndarray
+    ratio: np.ndarray
     exponent: np.ndarray
     onset: np.ndarray
 
@@ -34,7 +34,7 @@ def growth(v: np.ndarray, positions: np.ndarray, train_length: int) -> Growth:
     reference = v[..., within].max(axis=-1)
     later = v[..., ~within]
     tiny = np.finfo(float).tiny
-    index = later.max(axis=-1) / np.maximum(reference, tiny)
+    ratio = later.max(axis=-1) / np.maximum(reference, tiny)
     half = positions > positions[-1] / 2
     x = np.log(positions[half])
     y = np.log(np.maximum(v[..., half], tiny))
@@ -45,4 +45,4 @@ def growth(v: np.ndarray, positions: np.ndarray, train_length: int) -> Growth:
     staying = np.flip(np.logical_and.accumulate(np.flip(above, axis=-1), axis=-1), axis=-1)
     first = staying.argmax(axis=-1)
     onset = np.where(staying.any(axis=-1), positions[~within][first], np.nan)
-    return Growth(index, exponent, onset)
+    return Growth(ratio, exponent, onset)

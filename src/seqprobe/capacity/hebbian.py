@@ -16,10 +16,10 @@ _MOST = 2.0**40  # pairs
 def hebbian_accuracy(pairs: float, reals: float, labels: int) -> float:
     """Return the accuracy of a Hebbian store of so many reals.
 
-    The store is ``S = sum v k^T``, d x d with d the root of its reals, for random keys of +-1/sqrt(d)
-    and values that are random +-1 codes of V labels; the nearest code to ``S k`` is the answer. In
-    Gaussian theory, with ``s^2 = (P - 1) ((1 - 1/V) + d/V)`` of noise from the other pairs, it is
-    right with probability ``E_z Phi((d + s z) / sqrt(s^2 + d))^(V - 1)``.
+    The store is ``S = sum v k^T``, d x d with d the root of its reals, for random keys of
+    +-1/sqrt(d) and values that are random +-1 codes of V labels; the nearest code to ``S k`` is the
+    answer. In Gaussian theory, with ``s^2 = (P - 1) ((1 - 1/V) + d/V)`` of noise from the other
+    pairs, it is right with probability ``E_z Phi((d + s z) / sqrt(s^2 + d))^(V - 1)``.
 
     Parameters
     ----------

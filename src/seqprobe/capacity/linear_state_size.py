@@ -71,8 +71,8 @@ def hankel_singular_values(system: LinearSystem, past: int, future: int) -> np.n
         columns.append(advance(columns[-1]))
     for _ in range(future - 1):
         rows.append(observe(rows[-1]))
-    observed = np.linalg.qr(np.concatenate(rows), mode="r")
-    controlled = np.linalg.qr(np.concatenate(columns, axis=1).conj().T, mode="r")
+    observed = np.linalg.qr(np.concatenate(rows))[1]
+    controlled = np.linalg.qr(np.concatenate(columns, axis=1).conj().T)[1]
     sigma: np.ndarray = np.linalg.svd(observed @ controlled.conj().T, compute_uv=False)
     return sigma
 

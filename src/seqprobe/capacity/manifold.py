@@ -119,10 +119,10 @@ def manifold_capacity(
 
     Notes
     -----
-    Chung, Lee and Sompolinsky 2018 (arXiv 1710.06487), equation 14 at margin 0. Their correction for
-    correlated centres is not made: where centres of many classes lie in few directions, the value
-    is higher than what a reader reaches. Cost: one non-negative least squares problem of 50 points
-    per manifold and direction.
+    Chung, Lee and Sompolinsky 2018 (arXiv 1710.06487), equation 14 at margin 0. Their correction
+    for correlated centres is not made: where centres of many classes lie in few directions, the
+    value is higher than what a reader reaches. Cost: one non-negative least squares problem of 50
+    points per manifold and direction.
     """
     if z.ndim != 2 or labels.shape != z.shape[:1]:
         raise UsageError(f"states {z.shape} and labels {labels.shape} (allowed: (n, d) and (n,))")

@@ -202,11 +202,11 @@ class _Decoded:
     def with_weights(self, weights: np.ndarray) -> np.ndarray:
         """Return the mean bits per sequence under bootstrap weights, (R,)."""
         if self.bits is not None:
-            return np.maximum(weights @ self.bits, 0.0)
+            return np.asarray(np.maximum(weights @ self.bits, 0.0))
         assert self.errors is not None  # one of the two is there
         mean = np.maximum(weights @ self.errors, 1e-300)
         each: np.ndarray = np.maximum(0.5 * np.log2(self.variance / mean), 0.0)
-        return each.sum(axis=1)
+        return np.asarray(each.sum(axis=1))
 
 
 def _bits(outputs: Tensor, plan: Held) -> _Decoded:

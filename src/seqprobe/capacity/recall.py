@@ -68,8 +68,9 @@ def recall_capacity(
 
         * ``accuracy``: fraction of right answers, with a Wilson interval over sequences;
           ``accuracy_sequence``: sequences without an error;
-        * ``bits``: ``M log2 K`` less the cross-entropy of the M answers in bits, at least 0: a lower
-          bound on what is held (Barber and Agakov 2003); ``bits_fano``: from the accuracy alone;
+        * ``bits``: ``M log2 K`` less the cross-entropy of the M answers in bits, at least 0: a
+          lower bound on what is held (Barber and Agakov 2003); ``bits_fano``: from the accuracy
+          alone;
         * ``sequence_length``; ``answers``: M per sequence;
         * ``state_size``: reals that the model keeps once everything has been shown, before the
           first question: for attention, keys and values of all steps so far; ``bits_per_real``;
@@ -78,8 +79,9 @@ def recall_capacity(
         ``capacity`` (threshold): P*(theta), the last load at which accuracy falls to theta,
         interpolated in the logarithm; infinite if the last one is above, 0 if none is;
         ``capacity_state_size`` (threshold): state there. ``hebbian_capacity`` (threshold): of the
-        store, NaN where the state grows or the load is no number of answers. ``bits_held``: the most bits at any load; ``bits_per_real_held``. ``*_ci``: 95 %,
-        by 1000 bootstrap replicates over sequences where not Wilson.
+        store, NaN where the state grows or the load is no number of answers. ``bits_held``: the
+        most bits at any load; ``bits_per_real_held``. ``*_ci``: 95 %, by 1000 bootstrap replicates
+        over sequences where not Wilson.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def recall_capacity(
         dtype=str(like.dtype).removeprefix("torch."),
     )
     return result.assign_attrs(
-        load=load,
+        load_name=load,
         load_unit=task.loads[load],
         alphabet=task.alphabet,
         chance=1 / task.alphabet,

@@ -170,7 +170,7 @@ def _apart(rng: np.random.Generator, n: int, length: int, load: int) -> np.ndarr
 
 
 def _half(loads: np.ndarray, rate: np.ndarray) -> float:
-    """Return the last load at which a curve crosses a half, by interpolation; NaN if it does not."""
+    """Return the last load at which a curve crosses a half, interpolated; NaN if it does not."""
     above = np.flatnonzero(rate >= 0.5)
     if not len(above) or above[-1] == len(rate) - 1:
         return float("nan")

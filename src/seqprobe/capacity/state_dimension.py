@@ -70,9 +70,11 @@ def state_dimension(
     x = sequences(model, batch)
     z = collect(model, x, part).double().cpu().numpy()
     result = cloud_dimension(z, every=every)
-    # Of inputs that never vary there is nothing to keep; of wide states samples would be too few.
-    if z.shape[2] <= _WIDE and bool((x != x[:1, :1]).any()):
-        result = result.assign(canonical_memory(z, channels(x), decoded_lag(z, None)))
+    # Of inputs that never vary there is nothing to keep; of wide states samples would be too few,
+    # which the spectrum of no states says.
+    if bool((x != x[:1, :1]).any()):
+        narrow = z if z.shape[2] <= _WIDE else z[:0]
+        result = result.assign(canonical_memory(narrow, channels(x), decoded_lag(z, None)))
     parameters = {"part": part, "n_sequences": len(x), "length": x.shape[1]}
     attrs = provenance.of_model(
         "capacity.state_dimension", model, parameters, device=str(x.device), dtype=str(x.dtype)[6:]

@@ -131,13 +131,20 @@ def state_growth(
         part=variable(("part",), np.array(list(seen.moments)), "part of the state", "1"),
         ci_bound=ci_coordinate(),
     )
-    parameters = {"n_sequences": len(batch.inputs), "length": length, "train_length": train_length}
-    parameters |= {"grown": grown, "worse": worse}
+    parameters = {
+        "n_sequences": len(batch.inputs),
+        "length": length,
+        "train_length": train_length,
+        "grown": grown,
+        "worse": worse,
+    }
     device = str(seen.device)
     result.attrs = provenance.of_model(
         "capacity.state_growth", model, parameters, seed, device=device, dtype=seen.dtype
     )
-    return result.assign_attrs(interval=INTERVAL, train_length=train_length)
+    return result.assign_attrs(
+        interval=INTERVAL, train_length=train_length, loss_unit=result["loss"].attrs["units"]
+    )
 
 
 def default_positions(train_length: int, length: int) -> list[int]:
@@ -265,7 +272,7 @@ def _summarise(
         fields["mean"][i, :count], fields["var"][i, :count] = mean[0], var[0]
         fields["rms"][i, :count] = np.sqrt(square[0])
         fields["maxabs"][i, :count] = moments[2].max(axis=0)
-        index[:, i, :count] = growth(var, at, train_length).index
+        index[:, i, :count] = growth(var, at, train_length).ratio
         together = np.maximum(square.mean(axis=1) - mean.mean(axis=1) ** 2, 0.0)
         whole[:, i], exponent[:, i], onset[:, i] = growth(together, at, train_length)
         each = np.stack(seen.ratios[part], axis=-1)
@@ -288,6 +295,7 @@ def _summarise(
     beyond = "variance beyond over within the training length"
     data |= estimate("growth_index", ("part", "head"), index, f"{beyond}, by head", "1")
     data |= estimate("growth_index_part", ("part",), whole, beyond, "1")
+    data["trained_length"] = variable((), train_length, "training length", "steps")
     label = "slope of ln variance on ln position, last half"
     data |= estimate("growth_exponent", ("part",), exponent, label, "1")
     data["onset"] = variable(
@@ -321,7 +329,7 @@ def _losses(
     with np.errstate(invalid="ignore", divide="ignore"):
         rise = (beyond - within) / (chance - within)
         ratio = beyond / within
-    data = {
+    return {
         **estimate("loss", ("time",), curve, "loss since the position before", unit),
         **estimate("loss_within", (), within, "loss, last half of the training length", unit),
         **estimate("loss_beyond", (), beyond, "loss, last half of the sequences", unit),
@@ -329,7 +337,6 @@ def _losses(
         **estimate("loss_ratio", (), ratio, "loss beyond over loss within", "1"),
         "loss_chance": variable((), chance, "loss of an answer that knows nothing", unit),
     }
-    return data
 
 
 def chance_loss(model: Model, batch: Batch) -> float:

@@ -9,6 +9,7 @@ from seqprobe import provenance
 from seqprobe.capacity.effective_state_size import effective_state_size
 from seqprobe.capacity.state_dimension import state_dimension
 from seqprobe.memory.window import sequences
+from seqprobe.schema import variable
 from seqprobe.tasks import Batch
 
 __all__ = ["capacity_summary"]
@@ -52,12 +53,13 @@ def capacity_summary(
     x = sequences(model, batch)
     middle = x.shape[1] // 2
     size = effective_state_size(model, x[:_TRAJECTORIES], positions=[middle], seed=seed)
-    size = size.drop_vars("sigma").isel(time=0)
+    size = size.drop_vars("sigma").isel(time=0, drop=True)
     if part is None:
         held = getattr(model, "state_size", None)
         part = "readout" if held is None or held(1) != held(middle) else "state"
     dimension = state_dimension(model, batch, part=part)
-    result = xr.merge([size, dimension], combine_attrs="drop", compat="override", join="outer")
+    result = size.assign(dimension.data_vars).assign_coords(dimension.coords)
+    result["position"] = variable((), middle, "position i of the cut", "steps")
     parameters = {"part": part, "n_sequences": len(x), "length": x.shape[1], "position": middle}
     result.attrs = provenance.of_model(
         "capacity.summary",

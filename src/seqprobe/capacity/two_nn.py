@@ -98,7 +98,7 @@ def correlation_time(z: np.ndarray) -> int:
     rho = covariance[1:] / covariance[0]
     below = np.flatnonzero(rho < 0.05)
     end = below[0] if len(below) else len(rho)
-    return max(1, min(length, round(1 + 2 * float(rho[:end].sum()))))
+    return int(max(1, min(length, round(1 + 2 * float(rho[:end].sum())))))
 
 
 def thinned(z: np.ndarray, every: int, most: int) -> tuple[np.ndarray, np.ndarray]:

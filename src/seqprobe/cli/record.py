@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -73,8 +73,8 @@ def command(
 
     The file opens with xarray.open_dataset(FILE, engine="h5netcdf") without being read: states and
     gates by layer and part along (trial, time, unit), beside inputs, targets, outputs, predictions
-    and conditions. It may be larger than memory. A growing cache (attention) has the entry that each
-    step adds, a buffer of past inputs (TCN) its newest column.
+    and conditions. It may be larger than memory. A growing cache (attention) has the entry that
+    each step adds, a buffer of past inputs (TCN) its newest column.
     """
     from seqprobe.activations import open_recording, record
     from seqprobe.activations.record import check_recording
@@ -102,7 +102,7 @@ def command(
             seed=seed,
             on_progress=lambda done, total: update(done, total, output),
         )
-    size = os.path.getsize(output)
+    size = Path(output).stat().st_size
     with open_recording(output) as recording:
         rows = [
             {

@@ -280,8 +280,8 @@ def _correlations(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def canonical_memory(z: np.ndarray, u: np.ndarray, max_lag: int) -> dict[str, xr.Variable]:
     """Return the canonical memory spectrum of (N, T, d) states and (N, T, c) inputs.
 
-    The variables ``canonical``, ``mode``, ``directions``, ``mc_canonical`` and ``canonical_null`` of
-    `linear_memory`; NaN if there are fewer than two samples per number.
+    The variables ``canonical``, ``mode``, ``directions``, ``mc_canonical`` and ``canonical_null``
+    of `linear_memory`; NaN if there are fewer than two samples per number.
     """
     flat = z[:, max_lag:].reshape(-1, z.shape[2])
     wide = (max_lag + 1) * u.shape[2]
@@ -305,6 +305,9 @@ def canonical_memory(z: np.ndarray, u: np.ndarray, max_lag: int) -> dict[str, xr
         "directions": variable((), directions, "directions kept", "1"),
         "mc_canonical": variable((), total, "sum of squared canonical correlations", "inputs"),
         "canonical_null": variable(
-            (), flat.shape[1] * wide / len(flat), "the same by chance", "inputs"
+            (),
+            flat.shape[1] * wide / len(flat) if len(flat) else np.nan,
+            "the same by chance",
+            "inputs",
         ),
     }

@@ -18,8 +18,8 @@ from seqprobe.state import State
 
 __all__ = ["SequenceModule", "Stack", "StateKind"]
 
-# What a part of a state is: "fixed" numbers; a "cache" (B, heads, t, d) that gets one entry per step;
-# a "buffer" (B, C, k) of the last k inputs, oldest first.
+# What a part of a state is: "fixed" numbers; a "cache" (B, heads, t, d) that gets one entry per
+# step; a "buffer" (B, C, k) of the last k inputs, oldest first.
 StateKind = Literal["fixed", "cache", "buffer"]
 
 

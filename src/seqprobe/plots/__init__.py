@@ -5,6 +5,12 @@ from seqprobe.plots.capacity_by_degree import capacity_by_degree, capacity_by_de
 from seqprobe.plots.connections import connections, connections_figure
 from seqprobe.plots.context import context_use, context_use_figure
 from seqprobe.plots.copy_curve import copy_bits, copy_curve, copy_curve_figure
+from seqprobe.plots.effective_state_size import (
+    effective_state_size,
+    effective_state_size_by_position,
+    effective_state_size_figure,
+    past_to_future_spectrum,
+)
 from seqprobe.plots.eigenvalues import (
     eigenvalues,
     linearise_figure,
@@ -35,7 +41,23 @@ from seqprobe.plots.lag_curves import (
 )
 from seqprobe.plots.limit_cycles import limit_cycles, limit_cycles_figure
 from seqprobe.plots.memory_report import memory_report
+from seqprobe.plots.readers import (
+    cover_capacity,
+    cover_capacity_figure,
+    manifold_capacity_figure,
+    quantised_bits,
+    quantised_bits_figure,
+)
+from seqprobe.plots.recall_capacity import recall_accuracy, recall_capacity, recall_capacity_figure
 from seqprobe.plots.speed_map import slow_points, slow_points_figure, speed_map, speed_map_figure
+from seqprobe.plots.state_dimension import (
+    capacity_summary,
+    capacity_summary_figure,
+    cumulated_variance,
+    state_dimension,
+    state_dimension_figure,
+)
+from seqprobe.plots.state_growth import loss_by_position, state_growth, state_growth_figure
 from seqprobe.plots.state_space import fixed_points, fixed_points_figure
 from seqprobe.plots.style import save
 from seqprobe.plots.timescales import autocorrelations, timescales, timescales_figure
@@ -45,6 +67,8 @@ __all__ = [
     "canonical_spectrum",
     "capacity_by_degree",
     "capacity_by_degree_figure",
+    "capacity_summary",
+    "capacity_summary_figure",
     "connections",
     "connections_figure",
     "context_use",
@@ -52,7 +76,13 @@ __all__ = [
     "copy_bits",
     "copy_curve",
     "copy_curve_figure",
+    "cover_capacity",
+    "cover_capacity_figure",
+    "cumulated_variance",
     "cumulative_share",
+    "effective_state_size",
+    "effective_state_size_by_position",
+    "effective_state_size_figure",
     "eigenvalues",
     "fisher_memory_curve",
     "fisher_memory_curve_figure",
@@ -68,16 +98,28 @@ __all__ = [
     "linear_memory",
     "linear_memory_figure",
     "linearise_figure",
+    "loss_by_position",
     "lyapunov_figure",
     "lyapunov_spectrum",
+    "manifold_capacity_figure",
     "memory_report",
+    "past_to_future_spectrum",
     "perturbation_profile",
     "perturbation_profile_figure",
+    "quantised_bits",
+    "quantised_bits_figure",
+    "recall_accuracy",
+    "recall_capacity",
+    "recall_capacity_figure",
     "save",
     "slow_points",
     "slow_points_figure",
     "speed_map",
     "speed_map_figure",
+    "state_dimension",
+    "state_dimension_figure",
+    "state_growth",
+    "state_growth_figure",
     "substitution_profile",
     "substitution_profile_figure",
     "symbol_information",

@@ -31,6 +31,7 @@ __all__ = [
     "line_of",
     "log_steps",
     "mark_training_lengths",
+    "median_interval",
     "note",
     "plain_log",
     "titled",
@@ -68,7 +69,7 @@ def draw(
             low, high = runs[f"{name}_ci"].values[0] / scale
     else:
         ax.plot(steps, _drawable(ax, lines).T, color=style.color, lw=0.5, alpha=0.35)
-        middle, low, high = _median_interval(lines)
+        middle, low, high = median_interval(lines)
         seeds = len(set(values(runs, "train_seed"))) == len(lines)
         label = f"{label} ({len(lines)} {'seeds' if seeds else 'runs'})"
     there = np.flatnonzero(np.isfinite(middle))  # a line goes on where a grid has gaps
@@ -97,7 +98,7 @@ def _drawable(ax: Axes, lines: np.ndarray) -> np.ndarray:
     return np.where(lines > 0, lines, np.nan) if ax.get_yscale() == "log" else lines
 
 
-def _median_interval(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def median_interval(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the median over seeds and its 95 % bootstrap interval."""
     rng = np.random.default_rng(0)
     picks = rng.integers(len(lines), size=(1000, len(lines)))
@@ -162,7 +163,9 @@ def note(
 Panel = Callable[[xr.Dataset, Axes], Axes]
 
 
-def by_task(result: xr.Dataset, name: str, panels: Sequence[tuple[str, Panel]]) -> Figure:
+def by_task(
+    result: xr.Dataset, name: str, panels: Sequence[tuple[str, Panel]], x: str = "lag"
+) -> Figure:
     """Return a figure with one row per task and one column per panel.
 
     Parameters
@@ -170,16 +173,18 @@ def by_task(result: xr.Dataset, name: str, panels: Sequence[tuple[str, Panel]]) 
     result
         One result, or several along ``run``.
     name
-        A variable along ``lag`` that tells which lags belong to a task.
+        A variable along `x` that tells which lags belong to a task.
     panels
         Titles with what draws under them.
+    x
+        A dimension; what no run of a task has along it is left out.
     """
     tasks = groups(result, "task")
     with mpl.rc_context(RC):
         figure = Figure(figsize=(7.0, 0.35 + 2.5 * len(tasks)), layout="constrained")
         axes = figure.subplots(len(tasks), len(panels), squeeze=False)
         for task, row in zip(tasks, axes, strict=True):
-            runs = without_padding(task.runs, name)
+            runs = without_padding(task.runs, name, x)
             for i, (ax, (title, panel)) in enumerate(zip(row, panels, strict=True)):
                 panel(runs, ax)
                 ax.set_title(titled(task.label, title) if i == 0 else title)

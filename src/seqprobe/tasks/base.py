@@ -82,7 +82,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Condition:
-    """What tells the sequences of a task apart: values (B,), or (B, T), what they are, and a unit."""
+    """What tells the sequences of a task apart: values (B,) or (B, T), their name and unit."""
 
     values: Tensor
     long_name: str

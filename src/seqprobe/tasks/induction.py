@@ -1,4 +1,4 @@
-"""Induction heads: what came after the special symbol the first time?"""
+"""Induction heads: what came after the special symbol the first time."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ class Induction(SymbolRecall):
     """Random symbols, one special token among them, and the special token again at the end.
 
     The answer, due at the last step, is the symbol that followed the special token, which stands at
-    a step drawn evenly. Symbols are ``0..K-1``, the special token is K. Loss: cross-entropy in nats.
-    Metric: accuracy. Chance and baseline: 1/K. Source: Olsson et al. 2022 (arXiv 2209.11895), in the
-    form of Fu et al. 2022 (arXiv 2212.14052) and Gu and Dao 2023 (arXiv 2312.00752, table 2).
+    a step drawn evenly. Symbols are ``0..K-1``, the special token is K. Loss: cross-entropy in
+    nats. Metric: accuracy. Chance and baseline: 1/K. Source: Olsson et al. 2022 (arXiv 2209.11895),
+    in the form of Fu et al. 2022 (arXiv 2212.14052) and Gu and Dao 2023 (arXiv 2312.00752, table
+    2).
     """
 
     name = "induction"

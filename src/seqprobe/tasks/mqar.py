@@ -1,4 +1,4 @@
-"""Multi-query associative recall: which value came with this key?"""
+"""Multi-query associative recall: the values that came with keys."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class MQARConfig(TaskConfig):
 class MQAR(SymbolRecall):
     """Keys with values, then the keys again in another order among fillers.
 
-    Context: ``k_1 v_1 ... k_P v_P``, n + 1 tokens per pair, keys drawn without replacement. The rest
-    is slots of n + 1 tokens; P of them, drawn without replacement with probability in proportion to
-    ``slot^(power - 1)``, hold one key each, all other tokens are the filler 0. The answer, the value
-    that came with the key, is due at the key's last token and never shown again. Keys are
-    ``1..keys``, values the tokens after them, answers ``0..values - 1``. Loss: cross-entropy in nats
-    over the answers. Metric: accuracy. Chance: one of all values. Baseline: one of the values of the
-    context, ``1/P + (1 - 1/P) / values``.
+    Context: ``k_1 v_1 ... k_P v_P``, n + 1 tokens per pair, keys drawn without replacement. The
+    rest is slots of n + 1 tokens; P of them, drawn without replacement with probability in
+    proportion to ``slot^(power - 1)``, hold one key each, all other tokens are the filler 0. The
+    answer, the value that came with the key, is due at the key's last token and never shown again.
+    Keys are ``1..keys``, values the tokens after them, answers ``0..values - 1``. Loss:
+    cross-entropy in nats over the answers. Metric: accuracy. Chance: one of all values. Baseline:
+    one of the values of the context, ``1/P + (1 - 1/P) / values``.
 
     The task of Arora et al. 2023 (Zoology, arXiv 2312.04927), which differs in three points: values
     are drawn independently here, so that bits add up over pairs; fillers are a token of their own,

@@ -43,11 +43,11 @@ class Passkey(SymbolRecall):
     """A sentence over and over, a passkey at a random depth, and the question for it at the end.
 
     The key is ``KEY d_1 ... d_n KEY``; the last n steps ask, and the digits are due there, one by
-    one, without being shown. Tokens ``0..9`` are digits, then KEY, the question, the request for the
-    next digit, and the words of the sentence, which starts anywhere. Loss: cross-entropy in nats
-    over the digits. Metric: passkeys with all digits right. Chance and baseline: ``10^-n``. After
-    Mohtashami and Jaggi 2023 (arXiv 2305.16300) and Chen et al. 2024 (arXiv 2410.07145), in tokens of
-    its own: there it is English text, and the digits are generated one after the other.
+    one, without being shown. Tokens ``0..9`` are digits, then KEY, the question, the request for
+    the next digit, and the words of the sentence, which starts anywhere. Loss: cross-entropy in
+    nats over the digits. Metric: passkeys with all digits right. Chance and baseline: ``10^-n``.
+    After Mohtashami and Jaggi 2023 (arXiv 2305.16300) and Chen et al. 2024 (arXiv 2410.07145), in
+    tokens of its own: there it is English text, and the digits are generated one after the other.
     """
 
     name = "passkey"

@@ -40,10 +40,10 @@ class SelectiveCopy(SymbolRecall):
     """M symbols at random steps among noise, then M times the question for the next of them.
 
     Where copying with fixed gaps is a matter of time, here a model has to look at what comes in.
-    Token 0 is noise, ``1..K`` are symbols, K + 1 asks; the M answers, ``0..K-1``, are due at the last
-    M steps. Loss: cross-entropy in nats over the answers. Metric: accuracy. Chance and baseline:
-    1/K. Source: Jing et al. 2019 (denoise task), as in Gu and Dao 2023 (arXiv 2312.00752, table 1:
-    4096 steps with M = K = 16).
+    Token 0 is noise, ``1..K`` are symbols, K + 1 asks; the M answers, ``0..K-1``, are due at the
+    last M steps. Loss: cross-entropy in nats over the answers. Metric: accuracy. Chance and
+    baseline: 1/K. Source: Jing et al. 2019 (denoise task), as in Gu and Dao 2023 (arXiv 2312.00752,
+    table 1: 4096 steps with M = K = 16).
     """
 
     name = "selective-copy"

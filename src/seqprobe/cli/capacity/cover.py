@@ -44,8 +44,8 @@ VIEW = View(
     as_json=_as_json,
     figure="cover_capacity_figure",
     remarks=lambda results: [
-        "capacity: number of states of which half of all dichotomies are linear; twice the number of"
-        " directions (with one for the bias) if states are in general position (Cover 1965)"
+        "capacity: number of states of which half of all dichotomies are linear; twice the number"
+        " of directions (with one for the bias) if states are in general position (Cover 1965)"
     ],
 )
 

@@ -22,7 +22,7 @@ _SEQUENCES = 8
 
 
 def _by_position(result: xr.Dataset) -> str:
-    values = result["ess"].sel(tolerance=0.1)
+    values = result["ess"].sel({"tolerance": 0.1})
     cells = zip(result["time"].values, values.values, strict=True)
     return "  ".join(f"{int(i)}: {text(value)}" for i, value in cells)
 
@@ -51,7 +51,7 @@ VIEW = View(
         "entropy": lambda r: with_interval(
             _middle(r)["ess_entropy"], _middle(r)["ess_entropy_ci"], digits=1
         ),
-        "at 0.01": lambda r: text(_middle(r)["ess"].sel(tolerance=0.01, method="nearest")),
+        "at 0.01": lambda r: text(_middle(r)["ess"].sel({"tolerance": 0.01}, method="nearest")),
         "utilisation": lambda r: text(_middle(r)["utilisation"], 2),
     },
     as_json=_as_json,

@@ -1,4 +1,4 @@
-"""``seqprobe capacity growth``: does a state go on growing beyond the training length?"""
+"""``seqprobe capacity growth``: state and loss beyond the training length."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ VIEW = View(
     figure="state_growth_figure",
     remarks=lambda results: [
         "growth: largest variance of the state beyond the training length over the largest within,"
-        " in the part where it is largest; exponent of the last half: 0 forgets, 1 accumulates; rise"
-        " of the loss as a part of the way to chance; collapse: both the state (above 2) and the"
-        " loss (above 0.1); 95 % intervals over sequences"
+        " in the part where it is largest; exponent of the last half: 0 forgets, 1 accumulates;"
+        " rise of the loss as a part of the way to chance; collapse: both the state (above 2)"
+        " and the loss (above 0.1); 95 % intervals over sequences"
     ],
 )
 
@@ -84,7 +84,7 @@ VIEW = View(
     examples=EXAMPLES,
 )
 def growth(subject: Subject, times: float, sequences: int | None) -> xr.Dataset:
-    """State and loss beyond the training length: does the state collapse (Chen et al. 2024)?
+    """Growth of the state and loss beyond the training length (Chen et al. 2024).
 
     The sequences are run in pieces with the state carried over.
     """

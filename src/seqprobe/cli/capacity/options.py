@@ -14,8 +14,8 @@ __all__ = ["READ_FROM", "states"]
 
 READ_FROM = click.option(
     "--part",
-    help="Tensor: state, readout, or an internal such as layer0.update.  [default: state, or readout"
-    " where the state grows]",
+    help="Tensor: state, readout, or an internal such as layer0.update.  [default: state, or"
+    " readout where the state grows]",
 )
 
 

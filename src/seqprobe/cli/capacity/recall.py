@@ -48,7 +48,7 @@ def _as_json(result: xr.Dataset) -> dict[str, Any]:
     values = result["capacity"].values
     where = np.where(values == np.inf, "above all loads", "among them")
     return {
-        "load": result.attrs["load"],
+        "load": result.attrs["load_name"],
         "loads": result["load"].values,
         "thresholds": result["threshold"].values,
         "chance": result.attrs["chance"],
@@ -60,7 +60,7 @@ def _as_json(result: xr.Dataset) -> dict[str, Any]:
 VIEW = View(
     schema="seqprobe.capacity.recall/1",
     columns={
-        "load": lambda r: str(r.attrs["load"]),
+        "load": lambda r: str(r.attrs["load_name"]),
         "P* at .9": lambda r: _capacity(r, THRESHOLDS[1]),
         "P* at .5": lambda r: _capacity(r, THRESHOLDS[0]),
         "Hebbian P* at .5": lambda r: text(r["hebbian_capacity"].sel(threshold=0.5), 1),
@@ -72,9 +72,9 @@ VIEW = View(
     as_json=_as_json,
     figure="recall_capacity_figure",
     remarks=lambda results: [
-        "P*: last load with that accuracy; reals: state at P* at .5 (or at the largest load), before"
-        " the first question; bits: the most at any load, from the cross-entropy; Hebbian: a matrix"
-        " of as many reals. A model below that line may be untrained rather than full"
+        "P*: last load with that accuracy; reals: state at P* at .5 (or at the largest load),"
+        " before the first question; bits: the most at any load, from the cross-entropy; Hebbian:"
+        " a matrix of as many reals. A model below that line may be untrained rather than full"
     ],
 )
 
@@ -86,8 +86,9 @@ VIEW = View(
     click.option(
         "--over",
         "load",
-        help="What is varied: pairs, key_length or length for mqar; length for induction; symbols or"
-        " length for selective-copy; length or digits for passkey.  [default: the first of these]",
+        help="What is varied: pairs, key_length or length for mqar; length for induction; symbols"
+        " or length for selective-copy; length or digits for passkey.  [default: the"
+        " first of these]",
     ),
     click.option(
         "--loads",

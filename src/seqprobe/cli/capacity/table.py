@@ -21,16 +21,16 @@ _SEQUENCES = 64
 
 
 def _as_json(result: xr.Dataset) -> dict[str, Any]:
-    ess = result["ess"].sel(tolerance=0.1)
+    ess = result["ess"].sel({"tolerance": 0.1})
     found: dict[str, Any] = {
         "state_size": number(result["state_size"]),
         "tss": number(result["tss"]),
         "ess": {"entropy": number(result["ess_entropy"]), "tolerance_0.1": number(ess)},
         "ess_ci": {
             "entropy": result["ess_entropy_ci"].values,
-            "tolerance_0.1": result["ess_ci"].sel(tolerance=0.1).values,
+            "tolerance_0.1": result["ess_ci"].sel({"tolerance": 0.1}).values,
         },
-        "position": int(result["time"]),
+        "position": int(result["position"]),
         "part": result.attrs["part"],
         "dimension": int(result["dimension"]),
     }
@@ -58,7 +58,7 @@ VIEW = View(
     columns={
         "reals": lambda r: text(r["state_size"]),
         "ESS at 0.1": lambda r: with_interval(
-            r["ess"].sel(tolerance=0.1), r["ess_ci"].sel(tolerance=0.1)
+            r["ess"].sel({"tolerance": 0.1}), r["ess_ci"].sel({"tolerance": 0.1})
         ),
         "ESS entropy": lambda r: with_interval(r["ess_entropy"], r["ess_entropy_ci"], digits=1),
         "read from": lambda r: f"{r.attrs['part']} ({int(r['dimension'])})",
