@@ -223,6 +223,7 @@ class _Recording:
         steps = max(1, _MEMORY // (2 * self.block * row))
         self.steps = steps // 64 * 64 if steps >= 64 else 2 ** (steps.bit_length() - 1)
         self._files: dict[str, h5py.Dataset] = {}
+        self._check_disk: Callable[[], None] = lambda: None
 
     def bytes(self, length: int) -> int:
         """Return the size of what is recorded at every step."""
@@ -231,6 +232,7 @@ class _Recording:
 
     def lay_out(self, store: Store, sample: Batch) -> None:
         """Create all variables."""
+        self._check_disk = store.check
         length = sample.inputs.shape[1]
         long_names = {"trial": "trial", "time": "step of the sequence", "step": "step"}
         sizes = {"trial": np.arange(self.trials.total), "time": np.arange(0, length, self.every)}
@@ -337,6 +339,7 @@ class _Recording:
             if column.dim is None:
                 values = values[..., 0]
             self._files[column.name][rows, first : first + count] = values
+        self._check_disk()
 
     def _check_finite(self, column: Column, values: np.ndarray, first: int) -> None:
         # The sum is fast, and finite only if all of them are.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,14 @@ class Store:
         Open for writing.
     compression
         ``"gzip"``, ``"lzf"`` or ``"none"``.
+    check
+        Raises if what was written did not reach the disk.
     """
 
-    def __init__(self, file: h5py.File, compression: str) -> None:
+    def __init__(self, file: h5py.File, compression: str, check: Callable[[], None]) -> None:
         self._file = file
         self._compression = compression
+        self.check = check
 
     def dimension(self, name: str, values: np.ndarray, attrs: Mapping[str, Any]) -> None:
         """Add a dimension with its coordinate."""
@@ -94,23 +98,51 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int, block: int) -> tuple[int,
     return tuple(chunk)
 
 
+class _Disk(io.FileIO):
+    """A file that remembers when it could not be written, and goes on as if it had been.
+
+    HDF5 does not survive a failed write: it tries again when the file is closed and when the
+    process ends, and crashes there.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of `data`, or remember why not."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while len(left) and self.error is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Change the length, or remember why not."""
+        if self.error is None:
+            try:
+                return super().truncate(size)
+            except OSError as error:
+                self.error = error
+        return size or 0
+
+
 @contextmanager
 def create(path: Path, compression: str) -> Iterator[Store]:
     """Open a new file, and say so in one line if the disk is full."""
-    try:
-        with h5py.File(path, "w") as file:
-            yield Store(file, compression)
-    except (OSError, RuntimeError) as error:
-        if not _is_full(error):
-            raise
-        raise SeqprobeError(
-            f"disk is full: '{path}' could not be written; free some space, or record less"
-            " (--trials, --every, --what, --dtype float16, --compression gzip)"
-        ) from None
+    with _Disk(path, "w+b") as disk:
+        with h5py.File(disk, "w") as file:
+            yield Store(file, compression, lambda: _check(disk, path))
+        _check(disk, path)
 
 
-def _is_full(error: BaseException) -> bool:
-    """Say whether an error of HDF5, which hides the number in its text, is a full disk."""
-    if getattr(error, "errno", None) in _FULL:
-        return True
-    return any(f"errno = {number}," in str(error) for number in _FULL)
+def _check(disk: _Disk, path: Path) -> None:
+    if disk.error is None:
+        return
+    if disk.error.errno not in _FULL:
+        raise disk.error
+    raise SeqprobeError(
+        f"disk is full: '{path}' could not be written; free some space, or record less"
+        " (--trials, --every, --what, --dtype float16, --compression gzip)"
+    )

@@ -16,10 +16,11 @@ from seqprobe import provenance
 from seqprobe.capacity.growth_statistics import growth
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, resample
-from seqprobe.models import Model
+from seqprobe.models import SequenceModule
 from seqprobe.models.access import borrowed, like_parameters, refuse_lookahead
 from seqprobe.schema import flags, variable
 from seqprobe.seeding import generator
+from seqprobe.spec import Spec
 from seqprobe.state import State
 from seqprobe.tasks import Batch
 
@@ -39,7 +40,7 @@ class Verdict(IntEnum):
 
 
 def state_growth(
-    model: Model,
+    model: SequenceModule,
     batch: Batch,
     *,
     train_length: int,
@@ -54,7 +55,7 @@ def state_growth(
     Parameters
     ----------
     model
-        A recurrent model. It is left as it was.
+        A recurrent model with a `spec` that says what its outputs are. It is left as it was.
     batch
         Sequences of T steps with their targets, T beyond the training length.
     train_length
@@ -113,6 +114,7 @@ def state_growth(
     input may deserve a fuller state: hence the two criteria, which are ours. Cost: one pass.
     """
     refuse_lookahead(model)
+    spec: Spec = model.spec  # type: ignore[assignment]  # modules forget what they hold
     length = batch.inputs.shape[1]
     if model.state_size(1) != model.state_size(length):
         raise NotApplicableError(
@@ -120,10 +122,11 @@ def state_growth(
             " growth is about states of fixed size"
         )
     at = _check(positions, train_length, length)
-    seen = _run(model, batch, at, on_progress)
+    seen = _run(model, spec, batch, at, on_progress)
     weights = resample(len(batch.inputs), generator(seed, "bootstrap"))
-    data = _summarise(seen, weights, np.array(at), train_length)
-    data |= _losses(model, batch, seen, weights, np.array(at), train_length)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # states may overflow
+        data = _summarise(seen, weights, np.array(at), train_length)
+        data |= _losses(spec, batch, seen, weights, np.array(at), train_length)
     result = xr.Dataset(data)
     result["verdict"] = flags((), np.array(_verdict(result, grown, worse)), Verdict, "verdict")
     result = result.assign_coords(
@@ -215,7 +218,11 @@ def _ratio(matrix: Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def _run(
-    model: Model, batch: Batch, at: list[int], on_progress: Callable[[int, int], None] | None
+    model: SequenceModule,
+    spec: Spec,
+    batch: Batch,
+    at: list[int],
+    on_progress: Callable[[int, int], None] | None,
 ) -> _Seen:
     """Run all sequences from position to position with the state carried over."""
     x, seen = like_parameters(model, batch.inputs), _Seen()
@@ -226,22 +233,22 @@ def _run(
         for done, stop in enumerate(at):
             outputs, state = model(x[:, start:stop], state)
             seen.look(state)
-            seen.losses.append(_loss(model, outputs.cpu(), batch, slice(start, stop)))
+            seen.losses.append(_loss(spec, outputs.cpu(), batch, slice(start, stop)))
             start = stop
             if on_progress is not None:
                 on_progress(done + 1, len(at))
     return seen
 
 
-def _loss(model: Model, outputs: Tensor, batch: Batch, span: slice) -> np.ndarray:
+def _loss(spec: Spec, outputs: Tensor, batch: Batch, span: slice) -> np.ndarray:
     """Return the sum of losses and the number of scored steps of each sequence, (2, B)."""
     size, count = outputs.shape[:2]
-    if batch.targets.dim() == 1 or model.spec.output_kind == "density":
+    if batch.targets.dim() == 1 or spec.output_kind == "density":
         return np.zeros((2, size))
     targets = batch.targets[:, span].cpu()
-    if model.spec.output_kind == "class":
+    if spec.output_kind == "class":
         losses = F.cross_entropy(outputs.transpose(1, 2), targets, reduction="none")
-    elif model.spec.output_kind == "binary":
+    elif spec.output_kind == "binary":
         wanted = targets.to(outputs.dtype)
         losses = F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none").sum(dim=2)
     else:
@@ -305,7 +312,7 @@ def _summarise(
 
 
 def _losses(
-    model: Model,
+    spec: Spec,
     batch: Batch,
     seen: _Seen,
     weights: np.ndarray,
@@ -313,22 +320,21 @@ def _losses(
     train_length: int,
 ) -> dict[str, xr.Variable]:
     """Return everything about the loss."""
-    unit = "squared error" if model.spec.output_kind == "regression" else "nats"
+    unit = "squared error" if spec.output_kind == "regression" else "nats"
     sums = np.stack(seen.losses)  # (time, 2, B)
 
     def mean(rows: np.ndarray) -> np.ndarray:
         total = weights @ np.moveaxis(sums[rows], 2, 0).sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            found: np.ndarray = total[:, 0] / total[:, 1]
+        found: np.ndarray = total[:, 0] / total[:, 1]
         return found
 
     curve = np.stack([mean(np.array([i])) for i in range(len(at))], axis=1)
     within = mean(np.flatnonzero((at > train_length / 2) & (at <= train_length)))
     beyond = mean(np.flatnonzero(at > at[-1] / 2))
-    chance = chance_loss(model, batch)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rise = (beyond - within) / (chance - within)
-        ratio = beyond / within
+    chance = chance_loss(spec, batch)
+    # A model that knows nothing within the training length has nothing to lose.
+    rise = np.where(within < chance, (beyond - within) / (chance - within), np.nan)
+    ratio = beyond / within
     return {
         **estimate("loss", ("time",), curve, "loss since the position before", unit),
         **estimate("loss_within", (), within, "loss, last half of the training length", unit),
@@ -339,18 +345,18 @@ def _losses(
     }
 
 
-def chance_loss(model: Model, batch: Batch) -> float:
+def chance_loss(spec: Spec, batch: Batch) -> float:
     """Return the loss of the best constant answer to all scored steps."""
     targets = batch.targets.cpu()
-    if targets.dim() == 1 or model.spec.output_kind == "density":
+    if targets.dim() == 1 or spec.output_kind == "density":
         return math.nan
     scored = targets if batch.mask is None else targets[batch.mask.cpu()]
-    if model.spec.output_kind == "class":
+    if spec.output_kind == "class":
         counts = torch.bincount(scored.flatten()).double()
         p = counts[counts > 0] / counts.sum()
         return float(-(p * p.log()).sum())
     flat = scored.reshape(-1, scored.shape[-1]).double()
-    if model.spec.output_kind == "binary":
+    if spec.output_kind == "binary":
         rate = flat.mean(dim=0)
         entropy = torch.special.entr(rate) + torch.special.entr(1 - rate)
         return float(entropy.sum())
@@ -368,5 +374,5 @@ def _verdict(result: xr.Dataset, grown: float, worse: float) -> Verdict:
     grows = bool((low("growth_index_part") > grown).any())
     # An overflow is growth, too, and its loss is not a number.
     grows |= not bool(np.isfinite(result["growth_index_part"].values).all())
-    declines = bool(low("loss_rise") > worse) or bool(np.isnan(result["loss_beyond"].values))
+    declines = bool(low("loss_rise") > worse) or not bool(np.isfinite(result["loss_beyond"].values))
     return Verdict(int(grows) + 2 * int(declines))

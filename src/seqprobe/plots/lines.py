@@ -133,8 +133,12 @@ def log_steps(ax: Axes, last: int, label: str = "lag k (steps)", first: int = 0)
 
 
 def plain_log(axis: Axis) -> None:
-    """Write plain numbers at 1, 2, 5, 10, ... of a logarithmic axis."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """Write plain numbers at 1, 2, 5, 10, ... of a logarithmic axis, or at 1, 10, ... if it is long.
+
+    Call it when everything has been drawn.
+    """
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
