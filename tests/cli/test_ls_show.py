@@ -10,6 +10,7 @@ import pytest
 from cli.conftest import Seqprobe
 from seqprobe.cli.app import COMMANDS
 from seqprobe.cli.app import EXAMPLES as TOP
+from seqprobe.cli.capacity import command as capacity
 from seqprobe.cli.fixed_points import command as fixed_points
 from seqprobe.cli.memory import command as memory
 from seqprobe.cli.timescales import command as timescales
@@ -17,7 +18,12 @@ from seqprobe.models import MODELS
 from seqprobe.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = {"memory": memory, "fixed-points": fixed_points, "timescales": timescales}
+GROUPS = {
+    "memory": memory,
+    "capacity": capacity,
+    "fixed-points": fixed_points,
+    "timescales": timescales,
+}
 
 
 def test_lists_hold_the_registries(seqprobe: Seqprobe) -> None:
@@ -117,7 +123,7 @@ def test_help_of_a_group_lists_its_commands(seqprobe: Seqprobe, group: str) -> N
         assert f"\n  {name} " in text
 
 
-ANALYSES = [line for line in dict.fromkeys(_examples()) if line.split()[1] in GROUPS]
+ANALYSES = [line for line in dict.fromkeys(_examples()) if line.split()[1] in (*GROUPS, "record")]
 
 
 @pytest.mark.parametrize("line", ANALYSES)

@@ -133,7 +133,7 @@ def log_steps(ax: Axes, last: int, label: str = "lag k (steps)", first: int = 0)
 
 
 def plain_log(axis: Axis) -> None:
-    """Write plain numbers at 1, 2, 5, 10, ... of a logarithmic axis, or at 1, 10, ... if it is long.
+    """Write plain numbers at 1, 2, 5, 10, ... of a logarithmic axis, or 1, 10, ... if it is long.
 
     Call it when everything has been drawn.
     """
