@@ -40,6 +40,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/dynamics.py
+	$(BIN)/python benchmarks/capacity.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -16,8 +16,8 @@ FIGURES = HERE.parents[1] / "figures"
 MODES = (4, 16, 64)
 LENGTHS = (16, 32, 64, 128)
 SEEDS = 3
-TRAINING = "--set model.width=16 --set train.lr=1e-2 --set train.batch=32 --steps 1500"
-TRAINING += " --set train.eval_every=250"
+TRAINING = "--set model.width=16 --set train.lr=1e-2 --set train.batch=32 --steps 2000"
+TRAINING += " --set train.eval_every=250 --set task.symbols=4"
 
 
 def seqprobe(*arguments: str) -> None:
@@ -37,10 +37,14 @@ def main() -> None:
     """Train what is not there yet, then measure all of it."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    for seed in range(SEEDS):
-        for length in LENGTHS:
-            for modes in MODES:
-                train(folder, modes, length, seed)
+    paths = [
+        train(folder, modes, length, seed)
+        for seed in range(SEEDS)
+        for length in LENGTHS
+        for modes in MODES
+    ]
+    seqprobe("capacity", "growth", *paths, "-o", str(FIGURES / "state_growth.nc"))
+    subprocess.run([sys.executable, str(HERE / "figure.py")], check=True)
 
 
 if __name__ == "__main__":
