@@ -35,6 +35,8 @@ RECALL = "--until accuracy=0.999 --steps 3000"
 COPY = "--set task.symbols=5 --set task.encoding=token"
 INTEGRATOR = "--set train.batch=128 --set train.lr=2e-3"
 SINE = "--set task.low=2 --set task.high=10 --steps 5000 --set train.batch=64 --set train.lr=2e-3"
+MQAR = "--set task.length=32 --set task.pairs=8 --set task.min_pairs=1 --set task.keys=16"
+MQAR += " --set task.values=16 --set train.eval_every=500 --steps 6000 --until accuracy=0.999"
 SETTINGS = {
     "delay/rnn": f"--set model.width=128 {DELAY}",
     "delay/gru": f"--set model.width=64 {DELAY}",
@@ -78,6 +80,10 @@ SETTINGS = {
     "recall/lstm": RECALL,
     "recall/transformer": f"--set model.width=40 {RECALL}",
     "recall/tcn": f"--set model.layers=3 --set model.kernel=3 {RECALL}",
+    # Loads of 1 to 8 pairs: only attention holds all of them.
+    "mqar/transformer": f"--set model.heads=2 --set model.width=16 --set train.lr=1e-2 {MQAR}",
+    "mqar/mamba": f"--set model.width=16 --set model.modes=4 --set train.lr=1e-2 {MQAR}",
+    "mqar/gru": f"--set model.width=64 --set train.lr=1e-2 {MQAR}",
     # Holds what it has learnt at delays of up to 30 far beyond them.
     "copy/gru-mixed": "--set model.width=64 --set model.embedding=8 --steps 12000"
     f" --set task.delay=30 --set task.min_delay=1 {COPY}",

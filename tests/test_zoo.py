@@ -47,6 +47,7 @@ def test_what_is_shipped() -> None:
     expected += [("flipflop", model) for model in ("rnn", "gru", "gru", "lstm", "leaky")]
     expected += [(task, model) for task in ("integrator", "sine") for model in ("rnn", "gru")]
     expected += [("recall", model) for model in ("gru", "lstm", "tcn", "transformer")]
+    expected += [("mqar", model) for model in ("gru", "mamba", "transformer")]
     expected += [("copy", "gru"), ("copy", "tcn")]
     expected += [("jsb", model) for model in ("rnn", "irnn", "leaky", "gru", "lstm", "tcn")]
     assert sorted(shipped) == sorted(expected)

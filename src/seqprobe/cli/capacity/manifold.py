@@ -16,8 +16,7 @@ from seqprobe.errors import NotApplicableError
 
 EXAMPLES = """\b
 Examples:
-  seqprobe capacity manifold checkpoints/digits/gru-s0.pt checkpoints/digits/tcn-s0.pt --part
-  readout
+  seqprobe capacity manifold checkpoints/digits/gru-s0.pt --part readout
 """
 _SEQUENCES = 400
 

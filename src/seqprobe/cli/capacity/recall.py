@@ -21,7 +21,7 @@ EXAMPLES = """\b
 Examples:
   seqprobe capacity recall checkpoints/mqar --sequences 100
   seqprobe capacity recall checkpoints/mqar/gru-s0.pt --loads 1:12 --figure recall.pdf
-  seqprobe capacity recall checkpoints/mqar/gru-s0.pt --over length --loads 32,64,128
+  seqprobe capacity recall checkpoints/mqar/gru-s0.pt --over length --loads 32,64,128 --sequences 50
 """
 
 
