@@ -61,16 +61,16 @@ def main() -> None:
     """Write figures/state_growth.pdf and .png."""
     result = schema.read(FIGURES / "state_growth.nc")
     ssm = [i for i, part in enumerate(result["part"].values) if part.endswith("ssm")]
-    whole = result["state_var"].isel(part=ssm).mean("head")
+    whole = np.square(result["state_rms"].isel(part=ssm)).mean("head")
     within = whole.where(result["time"] <= result["trained_length"]).max("time")
     # The layer whose state grows most, and the worse of the two layers' growth.
-    result["variance"] = (whole / within).max("part")
+    result["power"] = (whole / within).max("part")
     result["growth"] = result["growth_index_part"].isel(part=ssm).max("part")
     with mpl.rc_context(RC):
         figure = Figure(figsize=(7.0, 4.6), layout="constrained")
         (a, b), (c, d) = figure.subplots(2, 2)
-        curves(a, result, "variance")
-        a.set_ylabel("variance over the largest in training")
+        curves(a, result, "power")
+        a.set_ylabel("mean square over the largest in training")
         a.set_title("state of Mamba, trained at 64 steps")
         curves(b, result, "loss")
         b.axhline(float(result["loss_chance"].median()), color="0.5", lw=0.6, ls="--")
@@ -78,7 +78,7 @@ def main() -> None:
         b.set_title("loss (dashed: knows nothing)")
         by_length(c, result, "growth", 2.0)
         c.set_yscale("log")
-        c.set_ylabel("growth of the variance to 16 T")
+        c.set_ylabel("growth of the mean square to 16 T")
         c.set_title("state (dotted: counts as growing)")
         by_length(d, result, "loss_rise", 0.1)
         d.set_yscale("symlog", linthresh=0.1)

@@ -9,7 +9,7 @@ import torch
 from seqprobe import schema
 from seqprobe.capacity import cloud_dimension, state_dimension
 from seqprobe.capacity.two_nn import correlation_time, slope_dimension, thinned, two_neighbours
-from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.errors import NotApplicableError, SeqprobeError, UsageError
 from seqprobe.models import build_model
 from seqprobe.spec import Spec
 
@@ -54,6 +54,33 @@ def test_intervals_of_the_participation_ratio_cover_the_truth() -> None:
         low, high = result["participation_ratio_ci"].values
         covered += low <= truth <= high
     assert covered >= 88
+
+
+@pytest.mark.parametrize(("n", "length", "d"), [(10, 1, 50), (20, 1, 500), (8, 100, 50)])
+def test_very_few_samples_do_not_bias_the_participation_ratio(n: int, length: int, d: int) -> None:
+    """The mean of many clouds is the truth, also where each sequence stays in one place."""
+    found = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        z = np.repeat(rng.standard_normal((n, 1, d)), length, axis=1)
+        found.append(float(cloud_dimension(z)["participation_ratio"]))
+    # A ratio of unbiased numbers has a bias of the order of its relative variance.
+    assert np.median(found) == pytest.approx(d, rel=0.25)
+
+
+def test_three_sequences_are_too_few_for_it() -> None:
+    assert np.isnan(
+        cloud_dimension(np.random.default_rng(0).standard_normal((3, 5)))["participation_ratio"]
+    )
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1e-9])
+def test_two_neighbours_of_tight_clusters(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    centres = np.repeat(10 * rng.standard_normal((10, 8)), 200, axis=0)
+    points = centres + spread * rng.standard_normal((2000, 8))
+    found = slope_dimension(two_neighbours(points, np.arange(2000)).ratios)
+    assert found == pytest.approx(7.6, abs=0.4)
 
 
 @pytest.mark.parametrize("wide", [400, 600])
@@ -106,7 +133,7 @@ def test_points_that_coincide_are_dropped() -> None:
 def test_thinning_keeps_sequences_apart() -> None:
     z = np.arange(24).reshape(2, 12, 1)
     points, of = thinned(z, 5, 100)
-    assert points[:, 0].tolist() == [0, 5, 10, 12, 17, 22]
+    assert points[:, 0].tolist() == [1, 6, 11, 13, 18, 23]
     assert of.tolist() == [0, 0, 0, 1, 1, 1]
     with pytest.raises(UsageError, match="every = 0"):
         thinned(z, 0, 10)
@@ -127,9 +154,9 @@ def test_states_of_models_carry_the_canonical_spectrum() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(UsageError, match=r"states have shape \(1, 10, 3\)"):
+    with pytest.raises(UsageError, match="1 sequences are too few for a dimension"):
         cloud_dimension(np.ones((1, 10, 3)))
-    with pytest.raises(UsageError, match="not all finite"):
+    with pytest.raises(SeqprobeError, match="not all finite"):
         cloud_dimension(np.full((4, 10, 3), np.nan))
     attention = build_model("transformer", Spec("continuous", 1, "regression", 1), {"width": 8})
     with pytest.raises(NotApplicableError, match="use part 'readout'"):

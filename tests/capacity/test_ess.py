@@ -180,7 +180,22 @@ def test_projections_cost_about_the_rank() -> None:
     found = leading_singular_values(LinearMap(matrix.shape, forward, adjoint), 1e-9, rng)
     exact = np.linalg.svd(matrix, compute_uv=False)[:12]
     np.testing.assert_allclose(found.sigma, exact, rtol=1e-9)
-    assert products <= 4 * 26  # two passes there and back for 16 + 10 directions
+    assert products <= 6 * 26  # three passes there and back for 16 + 10 directions
+
+
+@pytest.mark.parametrize("spectrum", ["slow", "step"])
+def test_projections_find_all_above_their_floor(spectrum: str) -> None:
+    """Where nothing separates the values above .01 of the largest from those below."""
+    rng = np.random.default_rng(0)
+    sigma = {
+        "slow": 1 / np.arange(1, 301),
+        "step": np.concatenate([np.ones(10), np.linspace(0.015, 0.005, 290)]),
+    }[spectrum]
+    left, right = (np.linalg.qr(rng.standard_normal((300, 300)))[0] for _ in range(2))
+    matrix = left * sigma @ right
+    block = LinearMap((300, 300), lambda v: v @ matrix.T, lambda u: u @ matrix)
+    found = leading_singular_values(block, 0.01, rng)
+    assert abs(int((found.sigma > 0.01).sum()) - int((sigma > 0.01).sum())) <= 1
 
 
 @pytest.mark.parametrize("path", ZOO, ids=lambda path: path.stem)

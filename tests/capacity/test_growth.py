@@ -14,7 +14,7 @@ from seqprobe.capacity.state_growth import Verdict, default_positions
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.models import build_model
 from seqprobe.spec import Spec
-from seqprobe.tasks import Batch
+from seqprobe.tasks import Batch, make_task
 
 
 def noise(n: int, length: int, width: int, targets: str = "inputs") -> Batch:
@@ -63,6 +63,49 @@ def test_a_collapse_needs_both_the_state_and_the_loss() -> None:
     assert verdict(1.0, "late") == Verdict.COLLAPSE
 
 
+def test_without_a_score_the_verdict_speaks_of_the_state() -> None:
+    def verdict(alpha: float) -> Verdict:
+        batch = noise(16, 400, 20)
+        last = Batch(batch.inputs, batch.inputs[:, -1, 0])
+        result = state_growth(Leak(alpha, 20), last, train_length=50)
+        assert float(result["scored_beyond"]) == 0
+        assert np.isnan(result["loss_beyond"])
+        return Verdict(int(result["verdict"]))
+
+    assert verdict(0.9) == Verdict.STABLE
+    assert verdict(1.0) == Verdict.GROWTH
+
+
+def test_a_mean_that_accumulates_is_growth() -> None:
+    x = torch.ones(4, 300, 6, dtype=torch.float64)
+    result = state_growth(Leak(1.0, 6), Batch(x, x), train_length=30)
+    assert Verdict(int(result["verdict"])) == Verdict.GROWTH
+    assert float(result["growth_exponent"][0]) == pytest.approx(2, abs=0.01)
+
+
+def test_a_model_that_knows_nothing_has_nothing_to_lose() -> None:
+    """Its loss is that of chance, up and down: no decline, whatever the seed."""
+    for seed in range(4):
+        task = make_task("recall", {"length": 32, "delay": 3})
+        model = build_model("lstm", task.spec, {"width": 8}, seed=seed).eval()
+        batch = task.batch("test", 16, seed=seed, length=256)
+        result = state_growth(model, batch, train_length=32)
+        assert Verdict(int(result["verdict"])) == Verdict.STABLE
+
+
+@pytest.mark.parametrize("name", ["tcn", "mamba"])
+def test_buffers_of_no_steps(name: str) -> None:
+    spec = Spec("continuous", 2, "regression", 2)
+    model = build_model(name, spec, {"width": 4, "kernel": 1}).eval()
+    batch = noise(4, 64, 2)
+    batch = Batch(batch.inputs.float(), batch.targets.float())
+    if name == "tcn":
+        with pytest.raises(NotApplicableError, match="keeps nothing"):
+            state_growth(model, batch, train_length=16)
+    else:
+        assert len(state_growth(model, batch, train_length=16)["part"]) == 2
+
+
 def test_losses_by_position() -> None:
     result = state_growth(Leak(0.5, 20), noise(16, 800, 20, "late"), train_length=100)
     loss = result["loss"]
@@ -105,7 +148,7 @@ def test_positions_and_refusals() -> None:
     assert {1, 32, 64, 512, 1024} <= set(at)
     assert at == sorted(at)
     batch = noise(4, 50, 2)
-    with pytest.raises(UsageError, match="do not lie on both sides of the training length 50"):
+    with pytest.raises(UsageError, match="positions end at 50, within the training length 50"):
         state_growth(Leak(0.5, 2), batch, train_length=50)
     with pytest.raises(UsageError, match="allowed: 1 to 50"):
         state_growth(Leak(0.5, 2), batch, train_length=10, positions=[0, 50])

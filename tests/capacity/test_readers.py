@@ -9,7 +9,7 @@ from seqprobe import schema
 from seqprobe.capacity import cover_capacity, cover_probability, manifold_capacity
 from seqprobe.capacity.manifold import manifold_geometry
 from seqprobe.capacity.separability import is_separable
-from seqprobe.errors import UsageError
+from seqprobe.errors import SeqprobeError, UsageError
 
 
 def test_covers_theorem() -> None:
@@ -86,6 +86,17 @@ def test_tight_classes_have_more_capacity_than_shuffled_ones() -> None:
     wider = manifold_capacity(centres[labels] + rng.standard_normal((300, 30)), labels, draws=100)
     assert float(wider["capacity"]) < float(result["capacity"])
     assert float(wider["radius"]) > float(result["radius"])
+
+
+def test_impossible_clouds() -> None:
+    with pytest.raises(SeqprobeError, match="not all finite"):
+        manifold_capacity(np.full((20, 3), np.nan), np.arange(20) % 2)
+    with pytest.raises(UsageError, match="states never vary"):
+        cover_capacity(np.ones((20, 3)))
+    with pytest.raises(UsageError, match=r"loads are \[8, 4\]"):
+        cover_capacity(np.random.default_rng(0).standard_normal((20, 3)), loads=[8, 4])
+    same = np.tile(np.random.default_rng(0).standard_normal((10, 3)), (2, 1))
+    assert np.isnan(manifold_capacity(same, np.repeat([0, 1], 10), draws=5)["capacity"])
 
 
 def test_refusals() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from reference.stores import FirstSymbols, SymbolBuffer, associative_accuracy
+from reference.stores import FirstSymbols, Leak, SymbolBuffer, associative_accuracy
 from seqprobe import schema
 from seqprobe.capacity import (
     hebbian_accuracy,
@@ -61,7 +61,7 @@ def test_refusals() -> None:
     model = FirstSymbols(2, 8)
     with pytest.raises(UsageError, match=r"loads are \[4, 2\]"):
         recall_capacity(model, COPY, [4, 2])
-    with pytest.raises(UsageError, match="unknown load of task 'selective-copy' 'pairs'"):
+    with pytest.raises(UsageError, match="task 'selective-copy' has no load 'pairs'"):
         recall_capacity(model, COPY, [4], load="pairs")
     with pytest.raises(UsageError, match="thresholds are"):
         recall_capacity(model, COPY, [4], thresholds=[1.0])
@@ -122,7 +122,7 @@ def test_noise_takes_bits_away_and_none_takes_none() -> None:
 def test_every_recall_task_says_when_its_state_is_full(name: str) -> None:
     task = make_task(name, {"encoding": "token"} if name == "copy" else {})
     model = build_model("lstm", task.spec, {"width": 4})
-    result = quantised_bits(model, task, task.batch("test", 8), levels=[4])
+    result = quantised_bits(model, task, task.batch("test", 32), levels=[4])
     assert float(result["bits_untouched"]) >= 0
     assert 0 < result.attrs["touched_after"] < task.length
 
@@ -130,7 +130,6 @@ def test_every_recall_task_says_when_its_state_is_full(name: str) -> None:
 def test_bits_of_reals_are_gaussian() -> None:
     """A delay line holds all; with noise of variance s^2 of the input's, 1/2 log2(1 + 1/s^2)."""
     task = make_task("delay", {"length": 30, "delay": 4})
-    from reference.stores import Leak
 
     class Line(Leak):
         def step(self, x_t, state, trace=None):  # type: ignore[no-untyped-def]
@@ -143,10 +142,48 @@ def test_bits_of_reals_are_gaussian() -> None:
     np.testing.assert_allclose(result["bits"].values, expected, rtol=0.02)
 
 
+def test_an_exact_memory_of_reals_has_the_bits_of_its_precision() -> None:
+    task = make_task("delay", {"length": 30, "delay": 4})
+
+    class Line(Leak):
+        def step(self, x_t, state, trace=None):  # type: ignore[no-untyped-def]
+            return state["h"][:, :1], {"h": torch.cat([state["h"][:, 1:], x_t], dim=1)}
+
+    result = quantised_bits(Line(1.0, 4), task, task.batch("test", 256), levels=[4, 8, 23])
+    assert float(result["bits_untouched"]) == pytest.approx(4 * 52, rel=0.01)  # of double
+    # b bits of a range of sqrt(12) standard deviations: b bits per real.
+    np.testing.assert_allclose(result["bits"].values, 4 * np.array([4, 8, 23]), rtol=0.03)
+
+
+def test_batches_with_fewer_pairs_than_the_settings() -> None:
+    task = make_task("mqar", {"min_pairs": 2, "pairs": 5, "length": 32, "keys": 8, "values": 4})
+    model = build_model("gru", task.spec, {"width": 4})
+    for batch in task.evaluation("test"):
+        assert batch.mask is not None
+        pairs = int(batch.mask[0].sum())
+        result = quantised_bits(model, task, batch, levels=[8])
+        assert result.attrs["touched_after"] == 2 * pairs
+
+
+def test_a_store_without_a_size_has_no_line() -> None:
+    class Silent(torch.nn.Module):
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(*tokens.shape, 64)
+
+    result = recall_capacity(Silent(), make_task("mqar"), [4], n_sequences=10)  # type: ignore[arg-type]
+    assert np.isnan(result["hebbian_capacity"]).all()
+    assert hebbian_capacity(0.4, 64, 2) == np.inf  # a guess is right every other time
+    assert np.isnan(hebbian_accuracy(1, 0, 64))
+    low, high = result["accuracy_sequence_ci"].values
+    assert low == 0 < high
+
+
 def test_quantising_refuses_what_has_no_meaning() -> None:
     task = make_task("recall", {"length": 20, "delay": 5})
-    batch = task.batch("test", 4)
+    batch = task.batch("test", 40)
     model = SymbolBuffer(5, 8)
+    with pytest.raises(UsageError, match="4 sequences are too few to know the range"):
+        quantised_bits(model, task, task.batch("test", 4))
     with pytest.raises(UsageError, match="whole numbers of bits, 1 to 24"):
         quantised_bits(model, task, batch, levels=[2.5])
     with pytest.raises(UsageError, match="kind is 'floor'"):

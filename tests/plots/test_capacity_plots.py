@@ -111,4 +111,6 @@ def test_an_arrow_where_the_largest_load_is_still_recalled(
     recall["capacity"] = recall["capacity"].copy(data=[np.inf, np.inf])
     assert len(plots.recall_capacity(recall).texts) == 1
     low = recall.assign(capacity=recall["capacity"].copy(data=[0.0, 0.0]))
-    assert not plots.recall_capacity(low).texts
+    assert len(plots.recall_capacity(low).texts) == 1
+    inside = recall.assign(capacity=recall["capacity"].copy(data=[2.0, 2.0]))
+    assert not plots.recall_capacity(inside).texts

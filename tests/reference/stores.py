@@ -86,7 +86,7 @@ class FirstSymbols(nn.Module):
         for row, line in zip(tokens, logits, strict=True):
             symbols = row[(row > 0) & (row <= self.alphabet)] - 1
             asked = (row == self.alphabet + 1).nonzero().flatten()
-            for step, symbol in list(zip(asked, symbols, strict=True))[: self.room]:
+            for step, symbol in list(zip(asked, symbols, strict=False))[: self.room]:
                 line[step, symbol] = 1e4
         return logits
 

@@ -341,7 +341,7 @@ def test_loads_of_recall_tasks(name: str) -> None:
         there = task.at(load, getattr(task.config, load) + 2)
         assert getattr(there.config, load) == getattr(task.config, load) + 2
         assert there.batch("test", 2).inputs.shape[1] == there.length
-    with pytest.raises(UsageError, match=f"unknown load of task '{name}' 'no'"):
+    with pytest.raises(UsageError, match=f"task '{name}' has no load 'no'"):
         task.at("no", 1)
 
 
@@ -399,6 +399,8 @@ def test_impossible_recall_tasks_are_refused() -> None:
         make_task("mqar", {"min_pairs": 9})
     with pytest.raises(UsageError, match=r"task.pairs = 9 is more than there are keys \(8\)"):
         make_task("mqar", {"pairs": 9, "keys": 2, "key_length": 3, "length": 100})
+    with pytest.raises(UsageError, match=r"64\^11 keys, too many"):
+        make_task("mqar", {"key_length": 11, "length": 1000})
     with pytest.raises(UsageError, match="length 20 is too short for task 'selective-copy'"):
         make_task("selective-copy", {"length": 20})
     with pytest.raises(UsageError, match="length 11 is too short for task 'passkey'"):

@@ -69,14 +69,19 @@ class Column:
 _FORMS = {
     "fixed": "the state after the step",
     "cache": "the entry that the step adds; the state at a step is all entries up to it",
-    "buffer": "the newest column; the state at a step is the columns of the last steps",
+    "buffer": "the newest column; the state at a step is as many last ones as 'columns' says",
     "gate": "the value in the step",
     "attention": "the weights on all steps so far, zero on later ones",
 }
 
 
 def plan(
-    model: Model, x: Tensor, what: Sequence[str], dtype: np.dtype[Any], unit: str
+    model: Model,
+    x: Tensor,
+    what: Sequence[str],
+    dtype: np.dtype[Any],
+    unit: str,
+    every: int = 1,
 ) -> list[Column]:
     """Return the columns that were asked for.
 
@@ -92,6 +97,8 @@ def plan(
         Of all reals.
     unit
         Physical unit of the outputs.
+    every
+        How many steps lie between recorded ones; caches and buffers are then not whole.
 
     Raises
     ------
@@ -100,7 +107,7 @@ def plan(
     """
     first, second = _two_steps(model, x[:1])
     columns = [
-        *_of_states(model.state_kinds(), first.state, second.state, dtype),
+        *_of_states(model.state_kinds(), first.state, second.state, dtype, every),
         *_of_gates(first, second, x.shape[1], dtype),
         *_of_outputs(model, dtype, unit),
     ]
@@ -110,7 +117,7 @@ def plan(
             chosen.append(column)
     for word in what:
         if word not in GROUPS and not any(_is(column, word) for column in columns):
-            allowed = [*GROUPS, *(column.name for column in columns)]
+            allowed = list(dict.fromkeys([*GROUPS, *(column.name for column in columns)]))
             raise UsageError(
                 f"model has no part '{word}'{suggestion(word, allowed)}"
                 f" (allowed: {', '.join(allowed)})"
@@ -174,7 +181,11 @@ _NEWEST: dict[StateKind, Callable[[Tensor], Tensor]] = {
 
 
 def _of_states(
-    kinds: dict[str, StateKind], first: State, second: State, dtype: np.dtype[Any]
+    kinds: dict[str, StateKind],
+    first: State,
+    second: State,
+    dtype: np.dtype[Any],
+    every: int,
 ) -> list[Column]:
     columns = []
     for name, tensor in second.items():
@@ -186,7 +197,12 @@ def _of_states(
         def read(step: Step, name: str = name, newest: Any = newest) -> Tensor:
             return _reals(newest(step.state[name]))
 
-        columns.append(_column(name, "states", kind, newest(tensor), dtype, read))
+        column = _column(name, "states", kind, newest(tensor), dtype, read)
+        if kind == "buffer":
+            column.attrs["columns"] = str(tensor.shape[-1])
+        if kind != "fixed" and every > 1:
+            column.attrs["form"] += f"; only one in {every} is here"
+        columns.append(column)
     return columns
 
 

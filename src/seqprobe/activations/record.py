@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import h5py
 import numpy as np
@@ -115,8 +115,8 @@ def record(
     rest of the file.
     """
     path = check_recording(path, overwrite)
-    if every < 1:
-        raise UsageError(f"every = {every} keeps no step (allowed: 1 or more)")
+    what = [what] if isinstance(what, str) else list(what)
+    _check(what, every, dtype, compression)
     refuse_lookahead(model, "it has no state between the past and the future to record")
     every_trial = Trials.of(source, trials, length, seed)
     task = every_trial.task
@@ -124,7 +124,7 @@ def record(
         sample = every_trial.take(0, 1)
         x = like_parameters(model, sample.inputs)
         unit = "1" if task is None else task.metric.unit
-        columns = plan(model, x, what, np.dtype(dtype), "1" if "fraction" in unit else unit)
+        columns = plan(model, x, what, np.dtype(dtype), "1" if "fraction" in unit else unit, every)
         recording = _Recording(model, every_trial, columns, every)
         if compression == "none":
             _check_space(path, recording.bytes(x.shape[1]))
@@ -147,6 +147,19 @@ def check_recording(path: str | os.PathLike[str], overwrite: bool) -> Path:
     return path
 
 
+def _check(what: Sequence[str], every: int, dtype: str, compression: str) -> None:
+    if not what:
+        raise UsageError("nothing is to be recorded (allowed: states, gates, outputs, names)")
+    if every != int(every) or every < 1:
+        raise UsageError(f"every = {every} keeps no step (allowed: whole numbers, 1 or more)")
+    for name, value, allowed in (
+        ("dtype", dtype, get_args(Precision)),
+        ("compression", compression, get_args(Compression)),
+    ):
+        if value not in allowed:
+            raise UsageError(f"{name} is '{value}' (allowed: {', '.join(allowed)})")
+
+
 def _of_task(task: Task | None) -> dict[str, str]:
     """Return the task that was recorded; it may differ from the one of training."""
     if task is None:
@@ -159,8 +172,8 @@ def _check_space(path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise SeqprobeError(
-            f"disk is too full for '{path}': the recording takes {needed / 2**30:.1f} GiB,"
-            f" {free / 2**30:.1f} GiB are free; record less"
+            f"disk is too full for '{path}': the recording takes {needed / 2**20:.0f} MiB,"
+            f" {free / 2**20:.0f} MiB are free; record less"
             " (--trials, --every, --what, --dtype float16, --compression gzip)"
         )
 
@@ -314,9 +327,9 @@ class _Recording:
         state = self.model.init_state(len(x))
         buffers = writer.next_buffers()
         filled, first = 0, 0
-        for t, x_t in enumerate(x.unbind(1)):
+        for t in range(x.shape[1]):  # nothing is differentiated: indexing costs nothing
             trace = Trace(*names) if names else None
-            output, state = self.model.step(x_t, state, trace)
+            output, state = self.model.step(x[:, t], state, trace)
             if t % self.every:
                 continue
             step = Step(output, state, Trace() if trace is None else trace)

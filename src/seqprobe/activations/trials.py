@@ -69,8 +69,8 @@ class Trials:
 
 
 def _positive(trials: int) -> int:
-    if trials < 1:
-        raise UsageError(f"{trials} trials were asked for (allowed: 1 or more)")
+    if trials != int(trials) or trials < 1:
+        raise UsageError(f"{trials} trials were asked for (allowed: whole numbers, 1 or more)")
     return trials
 
 

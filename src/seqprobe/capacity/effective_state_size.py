@@ -29,7 +29,7 @@ __all__ = ["TOLERANCES", "check_tolerances", "cut_positions", "effective_state_s
 
 Method = Literal["auto", "dense", "randomised"]
 TOLERANCES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 1e-4, 1e-5, 1e-6)
-_DENSE = 2**22  # elements of the whole Jacobian of one sequence
+_DENSE = 2**24  # elements of the whole Jacobian of one sequence
 _RESOLVED = 0.01  # of the largest singular value, by the randomised form
 
 
@@ -65,8 +65,8 @@ def effective_state_size(
     method
         ``"dense"``: the whole Jacobian, all singular values. ``"randomised"``: those above 0.01 of
         the largest, in a number of passes of the order of their number; smaller tolerances are
-        NaN, and the entropy form leaves out what lies below. ``"auto"``: dense up to 4 million
-        entries.
+        NaN, and the entropy form is a lower bound because it leaves out what lies below.
+        ``"auto"``: dense up to 16 million entries.
     seed
         Of the bootstrap and the random projections.
     on_progress

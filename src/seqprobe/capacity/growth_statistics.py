@@ -35,11 +35,13 @@ def growth(v: np.ndarray, positions: np.ndarray, train_length: int) -> Growth:
     later = v[..., ~within]
     tiny = np.finfo(float).tiny
     ratio = later.max(axis=-1) / np.maximum(reference, tiny)
-    half = positions > positions[-1] / 2
+    half = positions >= positions[-1] / 2
     x = np.log(positions[half])
     y = np.log(np.maximum(v[..., half], tiny))
     x = x - x.mean()
-    exponent = (y * x).sum(axis=-1) / (x * x).sum()
+    exponent = np.full(ratio.shape, np.nan)
+    if half.sum() > 1:
+        exponent = (y * x).sum(axis=-1) / (x * x).sum()
     # The last run of values above the reference, if it reaches the end.
     above = later > reference[..., None]
     staying = np.flip(np.logical_and.accumulate(np.flip(above, axis=-1), axis=-1), axis=-1)

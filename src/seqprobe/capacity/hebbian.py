@@ -29,7 +29,14 @@ def hebbian_accuracy(pairs: float, reals: float, labels: int) -> float:
         Size d^2 of the matrix.
     labels
         Number V of values.
+
+    Returns
+    -------
+    float
+        NaN without a state.
     """
+    if not reals > 0:
+        return math.nan
     d = math.sqrt(reals)
     noise = max(pairs - 1, 0.0) * ((1 - 1 / labels) + d / labels)
     margins = (d + math.sqrt(noise) * _NODES) / math.sqrt(noise + d)
@@ -40,13 +47,17 @@ def hebbian_accuracy(pairs: float, reals: float, labels: int) -> float:
 def hebbian_capacity(threshold: float, reals: float, labels: int) -> float:
     """Return the number of pairs up to which a Hebbian store is at least so accurate.
 
-    0 if it is not even for one pair.
+    0 if it is not even for one pair, infinite if it is for any number, NaN without a state.
     """
+    if not reals > 0:
+        return math.nan
     if hebbian_accuracy(1, reals, labels) < threshold:
         return 0.0
     low, high = 1.0, 2.0
     while high < _MOST and hebbian_accuracy(high, reals, labels) >= threshold:
         low, high = high, 2 * high
+    if high >= _MOST:
+        return math.inf
     for _ in range(60):
         middle = (low + high) / 2
         if hebbian_accuracy(middle, reals, labels) >= threshold:

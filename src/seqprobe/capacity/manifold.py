@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from scipy.optimize import nnls
 from scipy.stats import t as student
 
 from seqprobe import provenance
-from seqprobe.errors import UsageError
+from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.memory.estimates import ci_coordinate
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
@@ -33,6 +34,8 @@ class Geometry(NamedTuple):
         R_M, in distances of the manifold's centre from that of all.
     dimension
         D_M.
+
+    All are NaN where the centre is that of all manifolds.
     """
 
     inverse_capacity: float
@@ -53,7 +56,10 @@ def manifold_geometry(points: np.ndarray, rng: np.random.Generator, draws: int =
         Their number.
     """
     centre = points.mean(axis=0)
-    deviations = (points - centre) / np.linalg.norm(centre)
+    distance = np.linalg.norm(centre)
+    if not distance > 1e-9 * np.abs(points).max(initial=0.0):
+        return Geometry(math.nan, math.nan, math.nan)
+    deviations = (points - centre) / distance
     _, sizes, axes = np.linalg.svd(deviations, full_matrices=False)
     kept = sizes > 1e-9 * max(1.0, sizes[0])
     inside = np.column_stack([deviations @ axes[kept].T, np.ones(len(points))])  # (M, D + 1)
@@ -126,6 +132,8 @@ def manifold_capacity(
     """
     if z.ndim != 2 or labels.shape != z.shape[:1]:
         raise UsageError(f"states {z.shape} and labels {labels.shape} (allowed: (n, d) and (n,))")
+    if not np.isfinite(z).all():
+        raise SeqprobeError("states are not all finite numbers; check the model's weights")
     rng = generator(seed, "manifolds")
     classes, counts = np.unique(labels, return_counts=True)
     classes = classes[counts >= _FEWEST]

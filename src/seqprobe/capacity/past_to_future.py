@@ -139,7 +139,7 @@ class Block(NamedTuple):
 
 
 def leading_singular_values(
-    block: LinearMap, smallest: float, rng: np.random.Generator, powers: int = 1
+    block: LinearMap, smallest: float, rng: np.random.Generator, powers: int = 2
 ) -> Block:
     """Return the singular values above ``smallest * sigma_1`` by random projections.
 
@@ -172,7 +172,8 @@ def leading_singular_values(
             basis = _orthonormal(block.adjoint(_orthonormal(image)))
             image = block.forward(basis)
         sigma = np.linalg.svd(image, compute_uv=False)[:rank]
-        if sigma[-1] <= smallest * sigma[0]:
+        # Values found last come out too small: half the floor leaves none of those above it out.
+        if sigma[-1] <= smallest / 2 * sigma[0]:
             floor = smallest if sigma[0] > 0 else 0.0
             return Block(sigma[sigma > floor * sigma[0]], floor)
         rank *= 2

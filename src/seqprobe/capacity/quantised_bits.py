@@ -16,7 +16,7 @@ from seqprobe import provenance
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, resample
 from seqprobe.models import SequenceModule
-from seqprobe.models.access import borrowed, like_parameters, refuse_lookahead
+from seqprobe.models.access import borrowed, check_causal, like_parameters, refuse_lookahead
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.state import State, flatten, layout, size, unflatten
@@ -33,6 +33,7 @@ _LEVELS: dict[Kind, tuple[float, ...]] = {
     "round": (1, 2, 3, 4, 5, 6, 8, 10, 12),
     "noise": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0),
 }
+_FEWEST = 32
 _KNEE = 0.95  # of the bits of the state as it is
 
 
@@ -71,6 +72,11 @@ def held(task: Task, batch: Batch) -> Held:
     step = torch.arange(length).expand(size, length)
     if isinstance(task, SymbolRecall):
         targets, mask = batch.targets, batch.mask
+        if mask is not None and "pairs" in task.loads:  # a batch may hold fewer than the settings
+            counts = mask.sum(dim=1)
+            if bool((counts != counts[0]).any()):
+                raise UsageError("sequences ask for different numbers of pairs; give them apart")
+            task = task.at("pairs", int(counts[0]))
         if mask is None:  # the last step only
             mask, targets = step == length - 1, batch.targets[:, None].expand(size, length)
         return Held(task.stored_after(length), mask, task.alphabet, targets)
@@ -119,7 +125,7 @@ def quantised_bits(
     levels
         Bits b, or standard deviations; None for 1 to 12 bits, or 0.001 to 1.
     seed
-        Of the noise and the bootstrap.
+        Of the noise, the same for all levels, and the bootstrap.
     on_progress
         Called with the number of levels done and their total.
 
@@ -139,25 +145,33 @@ def quantised_bits(
     NotApplicableError
         If the task does not say what is held, or the model is not causal.
     UsageError
-        If a level is not allowed.
+        If a level is not allowed, or there are fewer than 32 sequences.
 
     Notes
     -----
-    The range of each real is that over the sequences at that time; reals that never vary stay as
-    they are. Works for caches and buffers, too: the whole state is made coarse. Cost: one forward
-    pass per level over the rest of the sequences.
+    The range and the standard deviation of each real are those over the sequences at that time,
+    which few of them would make too narrow; reals that never vary stay as they are. Answers that
+    are exact to the last digit count as far as their precision goes. Works for caches and buffers,
+    too: the whole state is made coarse. Cost: one forward pass per level over the rest of the
+    sequences.
     """
     refuse_lookahead(model, "it has no state between the past and the future")
     chosen = _check(kind, levels)
     plan = held(task, batch)
-    rng = generator(seed, "noise")
+    if len(batch.inputs) < _FEWEST:
+        raise UsageError(
+            f"{len(batch.inputs)} sequences are too few to know the range of a state"
+            f" (allowed: {_FEWEST} or more)"
+        )
     x = like_parameters(model, batch.inputs)
     found = []
     with borrowed(model), torch.no_grad():
+        check_causal(model, x[:1])
         past, future = x[:, : plan.after], x[:, plan.after :]
         before = model(past)[1]
         values: list[float | None] = [None, *chosen]
         for done, level in enumerate(values):
+            rng = generator(seed, "noise")
             state = before if level is None else _coarse(before, kind, level, rng)
             outputs = model(future, state)[0].cpu()
             found.append(_bits(outputs, plan))
@@ -196,15 +210,21 @@ def _coarse(state: State, kind: Kind, level: float, rng: np.random.Generator) ->
 class _Decoded:
     """Per sequence: what bits are made of, (B,) or, for reals, squared errors (B, M)."""
 
-    def __init__(self, bits: np.ndarray | None, errors: np.ndarray | None, variance: float) -> None:
-        self.bits, self.errors, self.variance = bits, errors, variance
+    def __init__(
+        self,
+        bits: np.ndarray | None = None,
+        errors: np.ndarray | None = None,
+        variance: float = math.nan,
+        rounding: float = 0.0,
+    ) -> None:
+        self.bits, self.errors, self.variance, self.rounding = bits, errors, variance, rounding
 
     def with_weights(self, weights: np.ndarray) -> np.ndarray:
         """Return the mean bits per sequence under bootstrap weights, (R,)."""
         if self.bits is not None:
             return np.asarray(np.maximum(weights @ self.bits, 0.0))
         assert self.errors is not None  # one of the two is there
-        mean = np.maximum(weights @ self.errors, 1e-300)
+        mean = np.maximum(weights @ self.errors, self.variance * self.rounding**2)
         each: np.ndarray = np.maximum(0.5 * np.log2(self.variance / mean), 0.0)
         return np.asarray(each.sum(axis=1))
 
@@ -216,11 +236,12 @@ def _bits(outputs: Tensor, plan: Held) -> _Decoded:
     said = outputs[mask].reshape(rows, -1, outputs.shape[2])
     wanted = plan.targets[:, plan.after :][mask].reshape(rows, said.shape[1], -1)
     if plan.alphabet is None:
-        errors = (said - wanted).square().mean(dim=2).double().numpy()
-        return _Decoded(None, errors, float(wanted.double().var(correction=0)))
+        errors = (said - wanted).square().flatten(1).double().numpy()
+        variance = float(wanted.double().var(correction=0))
+        return _Decoded(None, errors, variance, torch.finfo(said.dtype).eps)
     nll = F.cross_entropy(said.flatten(0, 1), wanted.flatten(), reduction="none")
     spent = nll.reshape(rows, -1).double().sum(dim=1).numpy() / math.log(2)
-    return _Decoded(said.shape[1] * math.log2(plan.alphabet) - spent, None, math.nan)
+    return _Decoded(said.shape[1] * math.log2(plan.alphabet) - spent)
 
 
 def _summarise(

@@ -16,8 +16,14 @@ from seqprobe import provenance
 from seqprobe.capacity.hebbian import hebbian_accuracy, hebbian_capacity
 from seqprobe.errors import UsageError
 from seqprobe.memory.estimates import ci_coordinate, estimate, resample
-from seqprobe.memory.recall_statistics import fano_bits, last_crossing, wilson_of_means
-from seqprobe.models.access import borrowed, first_output, like_parameters, refuse_lookahead
+from seqprobe.memory.recall_statistics import fano_bits, last_crossing, wilson, wilson_of_means
+from seqprobe.models.access import (
+    borrowed,
+    check_causal,
+    first_output,
+    like_parameters,
+    refuse_lookahead,
+)
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks.symbol_recall import SymbolRecall
@@ -67,7 +73,7 @@ def recall_capacity(
         Along ``load``:
 
         * ``accuracy``: fraction of right answers, with a Wilson interval over sequences;
-          ``accuracy_sequence``: sequences without an error;
+          ``accuracy_sequence``: sequences without an error, likewise;
         * ``bits``: ``M log2 K`` less the cross-entropy of the M answers in bits, at least 0: a
           lower bound on what is held (Barber and Agakov 2003); ``bits_fano``: from the accuracy
           alone;
@@ -78,7 +84,8 @@ def recall_capacity(
 
         ``capacity`` (threshold): P*(theta), the last load at which accuracy falls to theta,
         interpolated in the logarithm; infinite if the last one is above, 0 if none is;
-        ``capacity_state_size`` (threshold): state there. ``hebbian_capacity`` (threshold): of the
+        ``capacity_state_size`` (threshold): state there, or at the
+        largest or smallest load. ``hebbian_capacity`` (threshold): of the
         store, NaN where the state grows or the load is no number of answers. ``bits_held``: the
         most bits at any load; ``bits_per_real_held``. ``*_ci``: 95 %, by 1000 bootstrap replicates
         over sequences where not Wilson.
@@ -98,6 +105,8 @@ def recall_capacity(
     load = load or next(iter(task.loads))
     _check(loads, thresholds)
     refuse_lookahead(model)
+    with borrowed(model):
+        check_causal(model, like_parameters(model, task.batch("test", 1, seed=seed).inputs))
     rng = generator(seed, "bootstrap")
     weights = resample(n_sequences, rng)
     rows = []
@@ -157,6 +166,7 @@ def _one_load(
         "accuracy": accuracy,
         "accuracy_ci": np.array(wilson_of_means(hits)),
         "accuracy_sequence": weights @ hits.all(axis=1),
+        "accuracy_sequence_ci": np.array(wilson(float(hits.all(axis=1).mean()), len(hits))),
         "bits": bits,
         "bits_fano": fano_bits(accuracy, answers, task.alphabet),
         "bits_per_real": bits / reals,
@@ -193,7 +203,8 @@ def _summarise(
     data: dict[str, xr.Variable] = {}
     for name, (long_name, unit) in _ESTIMATES.items():
         data |= estimate(name, ("load",), found[name], long_name, unit)
-    data["accuracy_ci"].values[...] = found["accuracy_ci"]
+    for name in ("accuracy", "accuracy_sequence"):
+        data[f"{name}_ci"].values[...] = found[f"{name}_ci"]
     data |= {name: variable(("load",), found[name], *text) for name, text in _FACTS.items()}
     crossings = [last_crossing(loads, found["accuracy"], level) for level in thresholds]
     data |= estimate(
@@ -207,11 +218,11 @@ def _summarise(
     data["capacity_state_size"] = variable(
         ("threshold",),
         np.array([np.interp(values[0], loads, sizes) for values in crossings]),
-        "reals of state at P*, or at the largest load",
+        "reals of state at P*, or at the load next to it",
         "reals",
     )
     # One store has one size, and holds pairs.
-    comparable = len(set(sizes)) == 1 and bool((found["answers"] == loads).all())
+    comparable = bool((sizes == sizes[0]).all() and (found["answers"] == loads).all())
     lines = [
         hebbian_capacity(level, sizes[0], task.alphabet) if comparable else np.nan
         for level in thresholds

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 from scipy.special import bdtr
 
 from seqprobe import provenance
-from seqprobe.errors import UsageError
+from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.memory.estimates import ci_coordinate
 from seqprobe.memory.recall_statistics import wilson
 from seqprobe.schema import variable
@@ -92,9 +92,9 @@ def cover_capacity(
     points = _coordinates(z.reshape(-1, z.shape[2]))
     dimension = points.shape[1]
     loads = _loads(dimension, len(points)) if loads is None else list(loads)
-    if not loads or loads[0] < 1 or loads[-1] > len(points):
+    if not loads or loads != sorted(set(loads)) or loads[0] < 1 or loads[-1] > len(points):
         raise UsageError(
-            f"loads are {loads} (allowed: 1 to {len(points)}, the number of states)"
+            f"loads are {loads} (allowed: ascending, 1 to {len(points)}, the number of states)"
             "; give more sequences"
         )
     rng = generator(seed, "dichotomies")
@@ -136,7 +136,7 @@ def cover_capacity(
 def _coordinates(states: np.ndarray) -> np.ndarray:
     """Return states in the directions they vary in, each with unit variance, and a constant."""
     if not np.isfinite(states).all():
-        raise UsageError("states are not all finite numbers; check the model's weights")
+        raise SeqprobeError("states are not all finite numbers; check the model's weights")
     centred = states - states.mean(axis=0)
     if centred.shape[1] > len(centred) or centred.shape[1] > 4 * _WIDEST:
         raise UsageError(
@@ -145,6 +145,8 @@ def _coordinates(states: np.ndarray) -> np.ndarray:
         )
     variances, axes = np.linalg.eigh(centred.T @ centred / len(centred))
     there = variances > _FLAT * variances.sum()
+    if not there.any():
+        raise UsageError("states never vary, so that there is nothing to tell apart")
     if there.sum() > _WIDEST:
         raise UsageError(
             f"states vary in {there.sum()} directions (allowed: up to {_WIDEST}); take one part"

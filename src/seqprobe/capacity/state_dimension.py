@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqprobe import provenance
 from seqprobe.capacity.spectra import entropy_size, participation_ratio, quantile_dimension
 from seqprobe.capacity.two_nn import correlation_time, slope_dimension, thinned, two_neighbours
-from seqprobe.errors import UsageError
+from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.memory.estimates import ci_coordinate
 from seqprobe.memory.linear_memory import canonical_memory, channels, decoded_lag
 from seqprobe.memory.states import collect
@@ -99,13 +99,14 @@ def cloud_dimension(z: np.ndarray, *, every: int | None = None) -> xr.Dataset:
     xarray.Dataset
         * ``participation_ratio``: ``(sum lambda)^2 / sum lambda^2`` of the eigenvalues of the
           covariance, from products of different sequences alone, so that few samples do not lower
-          it; ``participation_ratio_raw``: the plain ratio, d / (1 + d / n) for n isotropic samples.
+          it; NaN for fewer than four sequences; ``participation_ratio_raw``: the plain ratio,
+          d / (1 + d / n) for n isotropic samples.
         * ``effective_rank``: ``exp(-sum p ln p)`` with ``p = sigma / sum(sigma)`` of the singular
           values of the centred states (Roy and Vetterli 2007).
         * ``dimensions`` (quantile): directions that hold 50, 90, 95, 99 % of the variance.
         * ``two_nn``: intrinsic dimension (Facco et al. 2017), NaN if fewer than 20 points have
-          distinct neighbours; ``duplicates``: part of the points that coincide with another, as
-          where discrete inputs drive a state into the same places.
+          distinct neighbours; ``duplicates``: part of the points that were left out because another
+          has the same place, as where discrete inputs drive a state there.
         * ``variance`` (component): eigenvalues of the covariance.
         * ``dimension``: d; ``samples``: of the spectrum; ``every``: steps between states whose
           neighbours are looked for.
@@ -114,33 +115,42 @@ def cloud_dimension(z: np.ndarray, *, every: int | None = None) -> xr.Dataset:
     Raises
     ------
     UsageError
-        If there are fewer than two sequences, or states are not finite.
+        If there are fewer than two sequences.
+    SeqprobeError
+        If states are not finite.
 
     Notes
     -----
-    Cost: O(n d min(n, d)), ten times for the intervals. Neighbours are sought among at most 2000
-    states, and spectra of more than 512 numbers are of 1024, evenly spread.
+    Effective rank and dimensions are of the samples: fewer make them smaller, and their intervals
+    are about what so many sequences give. Cost: O(n d min(n, d)), ten times for the intervals.
+    Neighbours are sought among at most 2000 states, and spectra of more than 512 numbers are of
+    1024, evenly spread.
     """
     z = z[:, None] if z.ndim == 2 else z
-    if z.ndim != 3 or len(z) < 2:
+    if z.ndim != 3:
+        raise UsageError(f"states have shape {z.shape} (allowed: (N, T, d) or (n, d))")
+    if len(z) < 2:
+        raise UsageError(f"{len(z)} sequences are too few for a dimension (allowed: 2 or more)")
+    if every is not None and not 1 <= every <= z.shape[1]:
         raise UsageError(
-            f"states have shape {z.shape} (allowed: (N, T, d) with two sequences or more)"
+            f"every = {every} leaves no two states of {z.shape[1]} steps (allowed: 1 to"
+            f" {z.shape[1]})"
         )
     if not np.isfinite(z).all():
-        raise UsageError("states are not all finite numbers; check the model's weights")
+        raise SeqprobeError("states are not all finite numbers; check the model's weights")
     step = correlation_time(z) if every is None else every
     points, of = thinned(z, step, _POINTS)
     neighbours = two_neighbours(points, of)
     cloud = _thin_for_spectrum(z)
     groups = np.array_split(np.arange(len(cloud)), min(_GROUPS, len(cloud)))
-    products = _products([cloud[rows] for rows in groups])
+    moments = _Moments([cloud[rows] for rows in groups])
 
     def measure(kept: np.ndarray) -> np.ndarray:
         rows = np.concatenate([groups[i] for i in kept])
         spectrum = _variances(cloud[rows])
         return np.array(
             [
-                _unbiased_ratio(products[np.ix_(kept, kept)]),
+                moments.ratio(kept),
                 participation_ratio(spectrum),
                 entropy_size(np.sqrt(spectrum)),
                 *(quantile_dimension(spectrum, q) for q in QUANTILES),
@@ -236,31 +246,53 @@ def _variances(z: np.ndarray) -> np.ndarray:
     return found
 
 
-def _products(groups: list[np.ndarray]) -> np.ndarray:
-    """Return (G, G, 2): mean products of states of two groups of sequences.
+class _Moments:
+    """Products of groups of states, from which an unbiased participation ratio is made.
 
-    ``[a, b, 0]`` is tr(S_a S_b) and ``[a, b, 1]`` is tr(S_a) tr(S_b), for the second moments S_a
-    of the states of group a about the mean of all.
+    With m_a the mean and S_a the second moment of group a, about any origin:
+
+    * ``trace`` (G,): tr(S_a); ``squared`` (G, G): tr(S_a S_b);
+    * ``means`` (G, G): m_a . m_b; ``mixed`` (G, G, G): m_a^T S_b m_c as [b, a, c].
     """
-    flat = [group.reshape(-1, group.shape[2]) for group in groups]
-    mean = np.concatenate(flat).mean(axis=0)
-    flat = [states - mean for states in flat]
-    traces = np.array([np.square(states).sum() / len(states) for states in flat])
-    n, d = len(flat), len(mean)
-    squared = np.empty((n, n))
-    if d * d * n <= 2**26 and d <= sum(map(len, flat)):
-        moments = np.stack([(s.T @ s / len(s)).ravel() for s in flat])
-        squared = moments @ moments.T
-    else:
-        for a, b in itertools.combinations_with_replacement(range(n), 2):
-            value = np.square(flat[a] @ flat[b].T).sum() / (len(flat[a]) * len(flat[b]))
-            squared[a, b] = squared[b, a] = value
-    return np.stack([squared, np.outer(traces, traces)], axis=2)
 
+    def __init__(self, groups: list[np.ndarray]) -> None:
+        flat = [group.reshape(-1, group.shape[2]) for group in groups]
+        origin = np.concatenate(flat).mean(axis=0)  # any will do; this one keeps digits
+        flat = [(states - origin) / np.sqrt(len(states)) for states in flat]
+        centres = np.stack([states.sum(axis=0) / np.sqrt(len(states)) for states in flat])
+        count, d = centres.shape
+        self.trace = np.array([np.square(states).sum() for states in flat])
+        self.means = centres @ centres.T
+        self.mixed = np.stack([(centres @ s.T) @ (s @ centres.T) for s in flat])
+        self.squared = np.empty((count, count))
+        if d * d * count <= 2**26 and d <= sum(map(len, flat)):
+            moments = np.stack([(states.T @ states).ravel() for states in flat])
+            self.squared = moments @ moments.T
+        else:
+            for a, b in itertools.combinations_with_replacement(range(count), 2):
+                self.squared[a, b] = self.squared[b, a] = np.square(flat[a] @ flat[b].T).sum()
 
-def _unbiased_ratio(products: np.ndarray) -> float:
-    """Return the participation ratio from pairs of different sequences."""
-    n = len(products)
-    apart = ~np.eye(n, dtype=bool)
-    squared, traced = products[apart].mean(axis=0) if n > 1 else (math.nan, math.nan)
-    return float(traced / squared) if squared > 0 else 0.0
+    def ratio(self, kept: np.ndarray) -> float:
+        """Return ``tr(C)^2 / tr(C^2)`` of some groups, from products of different ones alone.
+
+        ``tr(C^2) = tr(M^2) - 2 mu^T M mu + (mu . mu)^2`` for the second moment M and the mean mu;
+        each product is averaged over groups that are all different, and so unbiased. NaN for fewer
+        than four.
+        """
+        n = len(kept)
+        if n < 4:
+            return math.nan
+        pair = np.ix_(kept, kept)
+        b = self.means[pair] * ~np.eye(n, dtype=bool)
+        rows, both = b.sum(axis=1), np.square(b).sum()
+        four = b.sum() ** 2 - 4 * (np.square(rows).sum() - both) - 2 * both
+        three = 0.0
+        for i, group in enumerate(kept):
+            q = self.mixed[group][pair]
+            diagonal = np.trace(q) - q[i, i]
+            three += q.sum() - q[i].sum() - q[:, i].sum() + q[i, i] - diagonal
+        two = (self.squared[pair] * ~np.eye(n, dtype=bool)).sum()
+        pairs = n * (n - 1)
+        squared = two / pairs - 2 * three / (pairs * (n - 2)) + four / (pairs * (n - 2) * (n - 3))
+        trace = self.trace[kept].mean() - b.sum() / pairs
+        return float(trace**2 / squared) if squared > 0 else math.nan

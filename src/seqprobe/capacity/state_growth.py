@@ -17,7 +17,7 @@ from seqprobe.capacity.growth_statistics import growth
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, resample
 from seqprobe.models import SequenceModule
-from seqprobe.models.access import borrowed, like_parameters, refuse_lookahead
+from seqprobe.models.access import borrowed, check_causal, like_parameters, refuse_lookahead
 from seqprobe.schema import flags, variable
 from seqprobe.seeding import generator
 from seqprobe.spec import Spec
@@ -63,7 +63,7 @@ def state_growth(
     positions
         Numbers of steps after which the state is looked at, ascending; None for about 60, closer
         together at the beginning. The sequences are run from one to the next with the state carried
-        over, so that memory does not grow with T.
+        over, so that memory does not grow with T. The training length and its half are added.
     grown
         Growth index from which a state counts as growing.
     worse
@@ -83,14 +83,14 @@ def state_growth(
           and all sequences. A head is a row of a matrix state, such as a channel of Mamba with its
           N modes; a vector is one head. Complex entries count with their two parts.
         * ``participation_ratio`` (part, time): of the matrix of heads by entries, mean over
-          sequences; for vectors, of the states of all sequences.
+          sequences; for vectors, of the states of all sequences, without an interval.
         * ``loss`` (time): mean over the scored steps since the position before, in nats for classes
           and squared error for reals; NaN where none is scored.
 
-        Beyond the training length: ``growth_index`` (part, head), the largest variance there over
-        the largest within; ``growth_index_part`` (part), of the variance over all heads;
-        ``growth_exponent`` (part), the slope of ln variance on ln position over the last half, 0
-        forgets and 1 accumulates; ``onset`` (part), the first position from which the variance
+        Beyond the training length: ``growth_index`` (part, head), the largest mean square of the
+        entries there over the largest within; ``growth_index_part`` (part), over all heads;
+        ``growth_exponent`` (part), the slope of ln mean square on ln position over the last half, 0
+        forgets and 1 accumulates; ``onset`` (part), the first position from which the mean square
         stays above all within; ``loss_within`` and ``loss_beyond``, the mean over the last half of
         the training length and of T; ``loss_rise``, their difference as a part of the way to
         ``loss_chance``; ``loss_ratio``.
@@ -98,7 +98,9 @@ def state_growth(
         ``verdict``: ``collapse`` only if the state of some part grows (the lower end of
         ``growth_index_part_ci`` is above `grown`) and the loss gets worse (that of
         ``loss_rise_ci`` is above `worse`); ``growth`` or ``decline`` if one of them does, else
-        ``stable``. ``*_ci``: 95 %, 1000 bootstrap replicates over sequences.
+        ``stable``. Without a score beyond (``scored_beyond`` is 0, as where only the last step
+        counts, or of densities) it speaks of the state alone. ``*_ci``: 95 %, 1000 bootstrap
+        replicates over sequences.
 
     Raises
     ------
@@ -110,8 +112,9 @@ def state_growth(
     Notes
     -----
     After Chen et al. 2024 (Stuffed Mamba, arXiv 2410.07145), who call it state collapse; another
-    paper gives that name to something else. A larger variance alone is no failure, because longer
-    input may deserve a fuller state: hence the two criteria, which are ours. Cost: one pass.
+    paper gives that name to something else. They look at the variance of the entries; the mean
+    square also sees a state whose mean accumulates. A larger state alone is no failure, because
+    longer input may deserve a fuller one: hence the two criteria, which are ours. Cost: one pass.
     """
     refuse_lookahead(model)
     spec: Spec = model.spec  # type: ignore[assignment]  # modules forget what they hold
@@ -121,14 +124,19 @@ def state_growth(
             "the state of this model holds every input by design and grows with each step; state"
             " growth is about states of fixed size"
         )
+    if model.state_size(length) == 0:
+        raise NotApplicableError("this model keeps nothing between steps; there is nothing to grow")
     at = _check(positions, train_length, length)
+    with borrowed(model):  # what is not finite within the training length is no growth
+        check_causal(model, like_parameters(model, batch.inputs[:1, :train_length]))
     seen = _run(model, spec, batch, at, on_progress)
     weights = resample(len(batch.inputs), generator(seed, "bootstrap"))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # states may overflow
         data = _summarise(seen, weights, np.array(at), train_length)
         data |= _losses(spec, batch, seen, weights, np.array(at), train_length)
     result = xr.Dataset(data)
-    result["verdict"] = flags((), np.array(_verdict(result, grown, worse)), Verdict, "verdict")
+    verdict = _verdict(result, grown, worse, len(weights) == 1)
+    result["verdict"] = flags((), np.array(verdict), Verdict, "verdict")
     result = result.assign_coords(
         time=variable(("time",), np.array(at), "position", "steps"),
         part=variable(("part",), np.array(list(seen.moments)), "part of the state", "1"),
@@ -164,12 +172,12 @@ def _check(positions: Sequence[int] | None, train_length: int, length: int) -> l
     at = default_positions(train_length, length) if positions is None else sorted(set(positions))
     if not at or at[0] < 1 or at[-1] > length:
         raise UsageError(f"positions are {list(positions or [])} (allowed: 1 to {length})")
-    if at[-1] <= train_length or at[0] > train_length:
+    if at[-1] <= train_length:
         raise UsageError(
-            f"positions from {at[0]} to {at[-1]} do not lie on both sides of the training length"
-            f" {train_length}; give longer sequences"
+            f"positions end at {at[-1]}, within the training length {train_length}; give longer"
+            " sequences"
         )
-    return at
+    return sorted({*at, max(1, train_length // 2), train_length})
 
 
 class _Seen:
@@ -195,6 +203,8 @@ class _Seen:
     def look(self, state: State) -> None:
         """Take down the moments of a state."""
         for name, tensor in state.items():
+            if not tensor.numel():  # a buffer of no steps
+                continue
             real = torch.view_as_real(tensor).flatten(-2) if tensor.is_complex() else tensor
             matrix = real.flatten(2) if real.dim() > 2 else real[:, None]
             matrix = matrix.double().cpu()
@@ -279,12 +289,14 @@ def _summarise(
         fields["mean"][i, :count], fields["var"][i, :count] = mean[0], var[0]
         fields["rms"][i, :count] = np.sqrt(square[0])
         fields["maxabs"][i, :count] = moments[2].max(axis=0)
-        index[:, i, :count] = growth(var, at, train_length).ratio
-        together = np.maximum(square.mean(axis=1) - mean.mean(axis=1) ** 2, 0.0)
+        index[:, i, :count] = growth(square, at, train_length).ratio
+        together = square.mean(axis=1)
         whole[:, i], exponent[:, i], onset[:, i] = growth(together, at, train_length)
         each = np.stack(seen.ratios[part], axis=-1)
-        # Of vectors there is one ratio for all sequences, which is not resampled.
-        ratios[:, i] = weights @ each if len(each) == weights.shape[1] else each
+        # Of vectors there is one ratio for all sequences, which cannot be resampled.
+        matrices = len(each) == weights.shape[1] and len(each) > 1
+        ratios[:, i] = weights @ each if matrices else np.nan
+        ratios[0, i] = each.mean(axis=0)
     over = ("part", "head", "time")
     names = {
         "mean": "mean",
@@ -299,11 +311,11 @@ def _summarise(
     data |= estimate(
         "participation_ratio", ("part", "time"), ratios, "participation ratio", "dimensions"
     )
-    beyond = "variance beyond over within the training length"
+    beyond = "mean square beyond over within the training length"
     data |= estimate("growth_index", ("part", "head"), index, f"{beyond}, by head", "1")
     data |= estimate("growth_index_part", ("part",), whole, beyond, "1")
     data["trained_length"] = variable((), train_length, "training length", "steps")
-    label = "slope of ln variance on ln position, last half"
+    label = "slope of ln mean square on ln position, last half"
     data |= estimate("growth_exponent", ("part",), exponent, label, "1")
     data["onset"] = variable(
         ("part",), onset[0], "position from which the state is larger", "steps"
@@ -332,6 +344,7 @@ def _losses(
     within = mean(np.flatnonzero((at > train_length / 2) & (at <= train_length)))
     beyond = mean(np.flatnonzero(at > at[-1] / 2))
     chance = chance_loss(spec, batch)
+    scored = sums[at > at[-1] / 2, 1].sum()
     # A model that knows nothing within the training length has nothing to lose.
     rise = np.where(within < chance, (beyond - within) / (chance - within), np.nan)
     ratio = beyond / within
@@ -341,6 +354,7 @@ def _losses(
         **estimate("loss_beyond", (), beyond, "loss, last half of the sequences", unit),
         **estimate("loss_rise", (), rise, "rise of the loss, as a part of that to chance", "1"),
         **estimate("loss_ratio", (), ratio, "loss beyond over loss within", "1"),
+        "scored_beyond": variable((), scored, "scored steps, last half of the sequences", "1"),
         "loss_chance": variable((), chance, "loss of an answer that knows nothing", unit),
     }
 
@@ -363,16 +377,19 @@ def chance_loss(spec: Spec, batch: Batch) -> float:
     return float(flat.var(dim=0, correction=0).mean())
 
 
-def _verdict(result: xr.Dataset, grown: float, worse: float) -> Verdict:
-    """Return the verdict; bounds that were not computed leave the estimate itself."""
+def _verdict(result: xr.Dataset, grown: float, worse: float, single: bool) -> Verdict:
+    """Return the verdict, from the lower ends of the intervals."""
 
     def low(name: str) -> np.ndarray:
         bound = result[f"{name}_ci"].values[0]
-        lower: np.ndarray = np.where(np.isnan(bound), result[name].values, bound)
-        return lower
+        # One sequence has no interval; of several, one that could not be computed proves nothing.
+        other = result[name].values if single else -np.inf
+        return np.asarray(np.where(np.isnan(bound), other, bound))
 
     grows = bool((low("growth_index_part") > grown).any())
     # An overflow is growth, too, and its loss is not a number.
     grows |= not bool(np.isfinite(result["growth_index_part"].values).all())
-    declines = bool(low("loss_rise") > worse) or not bool(np.isfinite(result["loss_beyond"].values))
+    declines = bool(low("loss_rise") > worse)
+    if float(result["scored_beyond"]) > 0:
+        declines |= not bool(np.isfinite(result["loss_beyond"].values))
     return Verdict(int(grows) + 2 * int(declines))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from seqprobe.errors import UsageError
+from seqprobe.seeding import generator
 
 __all__ = ["Neighbours", "correlation_time", "slope_dimension", "thinned", "two_neighbours"]
 
@@ -51,6 +53,7 @@ def _two_smallest_distances(points: np.ndarray) -> np.ndarray:
     """Return the distances (n, 2) to the two nearest other points.
 
     Candidates come from a matrix product, which is fast and rounds; their distances are exact.
+    Where neighbours are so close that rounding may hide them, all distances are.
     """
     squares = np.square(points).sum(axis=1)
     rough = squares[:, None] + squares - 2 * points @ points.T
@@ -61,6 +64,11 @@ def _two_smallest_distances(points: np.ndarray) -> np.ndarray:
         [np.linalg.norm(points[column] - points, axis=1) for column in candidates.T], axis=1
     )
     nearest: np.ndarray = np.sort(distances, axis=1)[:, :2]
+    close = np.flatnonzero(nearest[:, 1] ** 2 < 1e-6 * squares.max())
+    for piece in np.array_split(close, max(1, len(close) // 64)):
+        exact = cdist(points[piece], points)
+        exact[np.arange(len(piece)), piece] = np.inf
+        nearest[piece] = np.sort(np.partition(exact, 1, axis=1)[:, :2], axis=1)
     return nearest
 
 
@@ -104,13 +112,16 @@ def correlation_time(z: np.ndarray) -> int:
 def thinned(z: np.ndarray, every: int, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Return every so manieth state of (N, T, d) as points (n, d), and which sequence each is of.
 
-    At most `most` points, evenly spread over the sequences.
+    Counted back from the last step, because the first states are those of few inputs. Of more than
+    `most` points so many are drawn.
     """
     if every < 1:
         raise UsageError(f"every = {every} does not thin states out (allowed: 1 or more)")
-    kept = z[:, ::every]
+    kept = z[:, (z.shape[1] - 1) % every :: every]
     count = kept.shape[0] * kept.shape[1]
     points = kept.reshape(count, -1)
     of = np.repeat(np.arange(len(z)), kept.shape[1])
-    picked = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+    picked = np.arange(count)
+    if count > most:
+        picked = np.sort(generator(0, "points").choice(count, most, replace=False))
     return points[picked], of[picked]

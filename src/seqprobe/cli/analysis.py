@@ -249,11 +249,13 @@ def _write(outcome: Outcome, view: View, output: str | None, figures: tuple[str,
     from seqprobe import plots, schema
 
     combined = schema.combine_runs(outcome.results)
+    drawn: Figure | None = None
+    if figures and view.figure is not None:
+        drawn = getattr(plots, view.figure)(combined)
     if output is not None:
         schema.write(combined, output)
-    if figures and view.figure is not None:
-        drawn: Figure = getattr(plots, view.figure)(combined)
-        for figure in figures:
+    for figure in figures:
+        if drawn is not None:
             plots.save(drawn, figure)
 
 
@@ -314,6 +316,8 @@ def short_names(paths: list[str]) -> list[str]:
     """Return the paths without the folder that all of them share."""
     absolute = [Path(path).absolute() for path in paths]
     shared = os.path.commonpath([path.parent for path in absolute])
+    if shared == os.path.sep:  # nothing is shared, and a path without its root is another one
+        return paths
     return [str(path.relative_to(shared)) for path in absolute]
 
 

@@ -14,6 +14,7 @@ import click
 
 __all__ = [
     "LENGTH",
+    "Number",
     "Steps",
     "analysis_options",
     "echo_error",
@@ -97,6 +98,19 @@ def echo_error(message: str) -> None:
 def echo_json(content: Any) -> None:
     """Print one object on stdout."""
     click.echo(json.dumps(plain(content), allow_nan=False))
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; click's own lets NaN through."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
 
 
 _LARGEST_STEP, _MOST_STEPS = 2**24, 10_000

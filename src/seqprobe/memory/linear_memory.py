@@ -297,7 +297,7 @@ def canonical_memory(z: np.ndarray, u: np.ndarray, max_lag: int) -> dict[str, xr
         )
         rho[:] = 0.0
         rho[: len(found)] = found
-        directions = float((found**2 > max(0.5, null[0] ** 2)).sum())
+        directions = float((found**2 > max(0.5, np.max(null, initial=0.0) ** 2)).sum())
     total = float((rho**2).sum())
     return {
         "canonical": variable(("mode",), rho, "canonical correlation with the past", "1"),

@@ -91,7 +91,8 @@ def _other(x: Tensor, value: Tensor) -> Tensor:
 
 
 def refuse_lookahead(
-    model: nn.Module, because: str = "it reads the future, so 'how far back' has no meaning"
+    model: nn.Module,
+    because: str = "it reads the future, so 'how far back' and 'how much is kept' have no meaning",
 ) -> None:
     """Refuse a model that is declared to read the future.
 

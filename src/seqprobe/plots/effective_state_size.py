@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from seqprobe.plots.lines import Panel, by_task, draw, line_of
 from seqprobe.plots.runs import Group, groups
@@ -39,6 +40,7 @@ def effective_state_size(size: xr.Dataset, ax: Axes | None = None) -> Axes:
         draw(ax, group._replace(runs=runs), "ess", x="tolerance")
     ax.set_xscale("log")
     ax.invert_xaxis()
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.axvline(0.1, color="0.7", lw=0.6, ls=":", zorder=0)
     ax.set_xlabel("tolerance (part of the largest singular value)")
     ax.set_ylabel("effective state size (reals)")
@@ -56,7 +58,7 @@ def effective_state_size_by_position(size: xr.Dataset, ax: Axes | None = None) -
         ax.plot(counts["time"].values, counts.values, "o", color=color, ms=3, mfc="w", zorder=3)
     ax.set_xlabel("position i of the cut (steps)")
     ax.set_ylabel("effective state size (reals)")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
     return ax
 
 

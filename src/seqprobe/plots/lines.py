@@ -138,7 +138,8 @@ def plain_log(axis: Axis) -> None:
     Call it when everything has been drawn.
     """
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    subs = (1,) if high > 1000 * low else (1, 2, 5) if high > 8 * low else (1, 2, 3, 4, 5, 6, 8)
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

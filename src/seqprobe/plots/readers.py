@@ -69,7 +69,7 @@ def cover_capacity_figure(cover: xr.Dataset) -> Figure:
 
 _GEOMETRY = {
     "capacity": "capacity (classes per dimension)",
-    "radius": "radius",
+    "radius": "radius (distances of the centre)",
     "manifold_dimension": "dimension",
 }
 
@@ -90,7 +90,7 @@ def manifold_capacity_figure(manifold: xr.Dataset) -> Figure:
                 dots(ax, found, name)
                 named_rows(ax, found)
                 ax.set_xlabel(label)
-                ax.set_xlim(left=0)
+                ax.set_xlim(0, 1.05 * ax.get_xlim()[1])
             dots(row[0], found, "capacity_shuffled", marker="x", color="0.6")
             row[0].set_title(titled(task.label, "manifolds (cross: shuffled)"))
     return figure
@@ -106,10 +106,14 @@ def quantised_bits(quantised: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.axhline(untouched, color=color, lw=0.6, ls=":", zorder=0)
         knee = float(group.runs["knee_level"].median())
         if np.isfinite(knee):
-            ax.plot(knee, 0.95 * untouched, "o", color=color, mfc="w", ms=6, zorder=4)
+            height = float(group.runs["bits"].median("run").sel(level=knee, method="nearest"))
+            ax.plot(knee, height, "o", color=color, mfc="w", ms=6, zorder=4)
     noise = values(quantised, "kind")[0] == "noise"
     if noise:
         ax.set_xscale("log")
+    else:
+        levels = quantised["level"].values
+        ax.set_xticks(levels, [f"{level:g}" for level in levels])
     ax.set_xlabel(
         "noise (standard deviations of each real)" if noise else "bits kept per real of state"
     )

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from seqprobe.plots.lines import (
     legend,
@@ -51,6 +52,7 @@ def recall_accuracy(recall: xr.Dataset, ax: Axes | None = None) -> Axes:
                 np.nanmedian(lines, axis=0),
                 color=style.color,
                 ls=style.linestyle,
+                marker=style.marker if last else None,
                 alpha=alpha,
                 lw=0.8 + 0.6 * alpha,
                 label=name if last else None,
@@ -70,16 +72,19 @@ def _load_axis(ax: Axes, recall: xr.Dataset) -> None:
     load, unit = values(recall, "load_name")[0], values(recall, "load_unit")[0]
     label = f"{load.replace('_', ' ')} ({unit})" if load != unit else load
     log_steps(ax, int(loads[-1]), label, first=int(loads[0]))
+    if len(loads) <= 8 and (loads[1:] / loads[:-1]).min(initial=2) > 1.2:  # labels have room
+        ax.xaxis.set_major_locator(FixedLocator([float(load) for load in loads]))
 
 
 def recall_capacity(recall: xr.Dataset, ax: Axes | None = None, threshold: float = 0.5) -> Axes:
     """Draw P* against the size of the state, with the line of a Hebbian store.
 
-    One mark per architecture and size, the median over seeds with the seeds behind it; an arrow
-    where the largest load is still recalled.
+    One mark per architecture and size: the median over seeds with the seeds behind it, or one run
+    with its interval. An arrow points up where the largest load is still recalled, and down where
+    the smallest is not.
     """
     ax = new_axes() if ax is None else ax
-    last = float(recall["load"].values[-1])
+    first, last = (float(recall["load"].values[i]) for i in (0, -1))
     for name, sizes in _by_size(recall).items():
         style = look(name)
         x, y = [], []
@@ -87,24 +92,28 @@ def recall_capacity(recall: xr.Dataset, ax: Axes | None = None, threshold: float
             at = group.runs.sel(threshold=threshold)
             reals, found = at["capacity_state_size"].values, at["capacity"].values
             # Zero means below the smallest load, infinity above the largest.
-            shown = np.clip(found, float(recall["load"].values[0]) / 1.3, last)
+            shown = np.clip(found, first, last)
             ax.plot(reals, shown, style.marker, color=style.color, ms=2.5, alpha=0.45, mew=0)
             x.append(np.median(reals))
             y.append(np.median(shown))
-            if np.median(found) > last:
-                ax.annotate(
-                    "",
-                    (x[-1], last * 1.25),
-                    (x[-1], last),
-                    arrowprops={"arrowstyle": "->", "color": style.color, "lw": 0.8},
-                )
+            if len(found) == 1 and np.isfinite(found[0]) and found[0] > 0:
+                ends = np.clip(at["capacity_ci"].values[0], first, last)
+                ax.plot([x[-1]] * 2, ends, color=style.color, lw=1, alpha=0.6)
+            beyond = {True: 1.25, False: 0.8}.get(
+                bool(np.median(found) > last) if not first <= np.median(found) <= last else None
+            )
+            if beyond is not None:
+                arrow = {"arrowstyle": "->", "color": style.color, "lw": 0.8}
+                ax.annotate("", (x[-1], y[-1] * beyond), (x[-1], y[-1]), arrowprops=arrow)
         ax.plot(x, y, color=style.color, ls=style.linestyle, marker=style.marker, label=name)
     _hebbian_line(ax, recall, threshold)
     ax.set_xscale("log")
     ax.set_yscale("log")
     plain_log(ax.xaxis)
     plain_log(ax.yaxis)
-    ax.set_ylim(float(recall["load"].values[0]) / 1.5, last * 1.5)
+    held = recall["hebbian_capacity"].sel(threshold=threshold).values
+    highest = np.max(held, initial=last, where=np.isfinite(held))
+    ax.set_ylim(first / 1.5, 1.5 * min(highest, 8 * last))
     ax.set_xlabel("reals of state before the first question")
     ax.set_ylabel(f"P* at accuracy {threshold:g} ({values(recall, 'load_unit')[0]})")
     return ax
@@ -119,7 +128,15 @@ def _hebbian_line(ax: Axes, recall: xr.Dataset, threshold: float) -> None:
     order = np.argsort(reals[there])
     if there.any():
         label = "Hebbian store of as many reals"
-        ax.plot(reals[there][order], held[there][order], color="0.3", lw=0.9, ls="--", label=label)
+        ax.plot(
+            reals[there][order],
+            held[there][order],
+            color="0.3",
+            lw=0.9,
+            ls="--",
+            marker="_",
+            label=label,
+        )
 
 
 def _by_size(recall: xr.Dataset) -> dict[str, list[tuple[float, Group]]]:
@@ -141,7 +158,7 @@ def recall_capacity_figure(recall: xr.Dataset) -> Figure:
             runs = without_padding(task.runs, "accuracy", "load")
             recall_accuracy(runs, left)
             recall_capacity(runs, right)
-            left.set_title(titled(task.label, "recall by load"))
+            left.set_title(titled(task.label, "recall by load (darker: larger)"))
             right.set_title("capacity by state size")
         legend(figure, [ax for row in axes for ax in row])
     return figure

@@ -61,8 +61,9 @@ class ImageTask(Task):
         size = count if size is None else size
         if split != "train" and (index + 1) * size > count:
             raise UsageError(
-                f"the {split} set of '{self.name}' has {count} images, too few for {size} at"
-                f" batch {index}"
+                f"the {split} set of '{self.name}' has {count} images, too few for {size}"
+                + (f" at batch {index}" if index else "")
+                + f" (allowed: up to {count // (index + 1)})"
             )
         first = index * size
         epochs = range(first // count, (first + size - 1) // count + 1)

@@ -88,6 +88,11 @@ class MQAR(SymbolRecall):
                 f"task.min_pairs = {own.min_pairs} is above task.pairs = {own.pairs}"
                 f" (allowed: 1 to {own.pairs})"
             )
+        if self.distinct_keys >= 2**62:
+            raise UsageError(
+                f"task.key_length = {own.key_length} makes {own.keys}^{own.key_length} keys, too"
+                " many to draw from (allowed: below 2^62); lower task.keys"
+            )
         if own.pairs > self.distinct_keys:
             raise UsageError(
                 f"task.pairs = {own.pairs} is more than there are keys ({self.distinct_keys});"

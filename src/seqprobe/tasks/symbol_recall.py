@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqprobe.errors import unknown_name
+from seqprobe.errors import UsageError, suggestion
 from seqprobe.tasks.base import Batch
 from seqprobe.tasks.generated import GeneratedTask
 
@@ -35,7 +35,10 @@ class SymbolRecall(GeneratedTask):
     def at(self, load: str, value: int) -> SymbolRecall:
         """Return the same task at another load, longer if it needs to be."""
         if load not in self.loads:
-            raise unknown_name(f"load of task '{self.name}'", load, self.loads)
+            raise UsageError(
+                f"task '{self.name}' has no load '{load}'{suggestion(load, self.loads)}"
+                f" (allowed: {', '.join(self.loads)})"
+            )
         return type(self)(self._loaded(load, value))
 
     def _loaded(self, load: str, value: int) -> Any:

@@ -12,7 +12,8 @@ import seqprobe.capacity
 from seqprobe.capacity.state_growth import Verdict
 from seqprobe.cli.analysis import Subject, View, analysis_command, text, with_interval
 from seqprobe.cli.capacity.group import command
-from seqprobe.cli.common import sequences
+from seqprobe.cli.common import Number, sequences
+from seqprobe.errors import NotApplicableError, UsageError
 
 EXAMPLES = """\b
 Examples:
@@ -61,10 +62,10 @@ VIEW = View(
     as_json=_as_json,
     figure="state_growth_figure",
     remarks=lambda results: [
-        "growth: largest variance of the state beyond the training length over the largest within,"
-        " in the part where it is largest; exponent of the last half: 0 forgets, 1 accumulates;"
-        " rise of the loss as a part of the way to chance; collapse: both the state (above 2)"
-        " and the loss (above 0.1); 95 % intervals over sequences"
+        "growth: largest mean square of the state beyond the training length over the largest"
+        " within, in the part where it is largest; exponent of the last half: 0 forgets, 1"
+        " accumulates; rise of the loss as a part of the way to chance; collapse: both the state"
+        " (above 2) and the loss (above 0.1); 95 % intervals over sequences"
     ],
 )
 
@@ -75,7 +76,7 @@ VIEW = View(
     VIEW,
     click.option(
         "--times",
-        type=click.FloatRange(1, 2**20, min_open=True),
+        type=Number(1, 2**20, min_open=True),
         default=_TIMES,
         show_default=True,
         help="How many times the training length is run.",
@@ -89,7 +90,14 @@ def growth(subject: Subject, times: float, sequences: int | None) -> xr.Dataset:
     The sequences are run in pieces with the state carried over.
     """
     trained = subject.task.length
-    batch = subject.batch(sequences, round(times * trained), _SEQUENCES)
+    length = max(trained + 1, round(times * trained))
+    try:
+        batch = subject.batch(sequences, length, _SEQUENCES)
+    except UsageError as error:
+        raise NotApplicableError(
+            f"task '{subject.task.name}' has no sequences of {length} steps, {times:g} times the"
+            f" training length: {error}; give a smaller --times, if it has longer ones at all"
+        ) from None
     return seqprobe.capacity.state_growth(
         subject.model,
         batch,

@@ -23,7 +23,7 @@ _SEQUENCES = 256
 
 def _curve(result: xr.Dataset) -> str:
     cells = zip(result["level"].values, result["bits"].values, strict=True)
-    return "  ".join(f"{level:g}: {value:.1f}" for level, value in cells)
+    return "  ".join(f"{level:g}: {text(value, 1)}" for level, value in cells)
 
 
 def _as_json(result: xr.Dataset) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from seqprobe.cli.analysis import Subject, View, analysis_command, text, with_in
 from seqprobe.cli.capacity.group import command
 from seqprobe.cli.common import Steps
 from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.models.access import refuse_lookahead
 from seqprobe.tasks.symbol_recall import SymbolRecall
 
 EXAMPLES = """\b
@@ -72,7 +73,7 @@ VIEW = View(
     as_json=_as_json,
     figure="recall_capacity_figure",
     remarks=lambda results: [
-        "P*: last load with that accuracy; reals: state at P* at .5 (or at the largest load),"
+        "accuracy is that of single answers; P*: last load with that accuracy; reals: state at P* at .5 (or at the largest load),"
         " before the first question; bits: the most at any load, from the cross-entropy; Hebbian:"
         " a matrix of as many reals. A model below that line may be untrained rather than full"
     ],
@@ -114,6 +115,7 @@ def recall(
     checkpoint as it was trained; sequences get longer where a load does not fit.
     """
     task = subject.task
+    refuse_lookahead(subject.model)
     if not isinstance(task, SymbolRecall):
         raise NotApplicableError(
             "recall capacity is of models trained on mqar, induction, selective-copy or passkey,"

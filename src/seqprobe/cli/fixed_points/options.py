@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 import seqprobe.dynamics
+from seqprobe.cli.common import Number
 from seqprobe.errors import UnreadableFileError, UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def start_options(default: int) -> list[Any]:
         ),
         click.option(
             "--noise",
-            type=click.FloatRange(0.0, 1e6),
+            type=Number(0.0, 1e6),
             default=0.1,
             show_default=True,
             help="What is added to starts, in standard deviations of the states.",

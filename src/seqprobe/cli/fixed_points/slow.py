@@ -10,6 +10,7 @@ import xarray as xr
 
 import seqprobe.dynamics
 from seqprobe.cli.analysis import Subject, View, analysis_command, text
+from seqprobe.cli.common import Number
 from seqprobe.cli.fixed_points.group import command
 from seqprobe.cli.fixed_points.options import find, input_option, prepare, start_options
 
@@ -61,7 +62,7 @@ VIEW = View(
     VIEW,
     click.option(
         "--tau",
-        type=click.FloatRange(0.01),
+        type=Number(0.01),
         default=100.0,
         show_default=True,
         help="Time constant in steps: directions that decay faster are relaxed.",
