@@ -31,7 +31,7 @@ RECALL = make_task("recall", {"length": 16, "delay": 3, "symbols": 4})
 def _results(model: str, width: int, seed: int) -> dict[str, xr.Dataset]:
     net = build_model(model, TASK.spec, {"width": width}, seed=seed).eval()
     stream = build_model(model, RECALL.spec, {"width": width}, seed=seed).eval()
-    batch = TASK.batch("test", 24)
+    batch = TASK.batch("test", 32)
     x = batch.inputs
     z = torch.randn(60, 5).double().numpy()
     made = {

@@ -172,8 +172,8 @@ def _check_space(path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise SeqprobeError(
-            f"disk is too full for '{path}': the recording takes {needed / 2**20:.0f} MiB,"
-            f" {free / 2**20:.0f} MiB are free; record less"
+            f"disk is too full for '{path}': the recording takes {needed / 1e6:.1f} MB,"
+            f" {free / 1e6:.1f} MB are free; record less"
             " (--trials, --every, --what, --dtype float16, --compression gzip)"
         )
 

@@ -99,12 +99,11 @@ def recall_capacity(recall: xr.Dataset, ax: Axes | None = None, threshold: float
             if len(found) == 1 and np.isfinite(found[0]) and found[0] > 0:
                 ends = np.clip(at["capacity_ci"].values[0], first, last)
                 ax.plot([x[-1]] * 2, ends, color=style.color, lw=1, alpha=0.6)
-            beyond = {True: 1.25, False: 0.8}.get(
-                bool(np.median(found) > last) if not first <= np.median(found) <= last else None
-            )
-            if beyond is not None:
+            middle = np.median(found)
+            if not first <= middle <= last:
+                end = y[-1] * (1.25 if middle > last else 0.8)
                 arrow = {"arrowstyle": "->", "color": style.color, "lw": 0.8}
-                ax.annotate("", (x[-1], y[-1] * beyond), (x[-1], y[-1]), arrowprops=arrow)
+                ax.annotate("", (x[-1], end), (x[-1], y[-1]), arrowprops=arrow)
         ax.plot(x, y, color=style.color, ls=style.linestyle, marker=style.marker, label=name)
     _hebbian_line(ax, recall, threshold)
     ax.set_xscale("log")

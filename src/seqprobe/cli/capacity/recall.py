@@ -73,7 +73,7 @@ VIEW = View(
     as_json=_as_json,
     figure="recall_capacity_figure",
     remarks=lambda results: [
-        "accuracy is that of single answers; P*: last load with that accuracy; reals: state at P* at .5 (or at the largest load),"
+        "accuracy: of single answers; P*: last load with that accuracy; reals: state at P* at .5,"
         " before the first question; bits: the most at any load, from the cross-entropy; Hebbian:"
         " a matrix of as many reals. A model below that line may be untrained rather than full"
     ],

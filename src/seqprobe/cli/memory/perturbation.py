@@ -7,7 +7,6 @@ import xarray as xr
 
 import seqprobe.memory
 from seqprobe.cli.analysis import Subject, View, analysis_command
-from seqprobe.cli.common import Number
 from seqprobe.cli.memory.group import command
 from seqprobe.cli.memory.options import LAGS, LENGTH, MAX_LAG, at_peak, counted, sequences
 
@@ -55,7 +54,7 @@ VIEW = View(
     click.option(
         "--size",
         "sizes",
-        type=Number(0, min_open=True),
+        type=click.FloatRange(0, min_open=True),
         multiple=True,
         default=(0.5, 0.1, 0.01),
         show_default=True,
