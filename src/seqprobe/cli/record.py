@@ -76,7 +76,7 @@ def command(
     and conditions. It may be larger than memory. A growing cache (attention) has the entry that
     each step adds, a buffer of past inputs (TCN) its newest column.
     """
-    from seqprobe.activations import open_recording, record
+    from seqprobe.activations import record
     from seqprobe.activations.record import check_recording
     from seqprobe.training import load_checkpoint
 
@@ -102,6 +102,13 @@ def command(
             seed=seed,
             on_progress=lambda done, total: update(done, total, output),
         )
+    _show(output, of_checkpoint(loaded), as_json, quiet)
+
+
+def _show(output: str, checkpoint: dict[str, Any], as_json: bool, quiet: bool) -> None:
+    """Say what the file holds."""
+    from seqprobe.activations import open_recording
+
     size = Path(output).stat().st_size
     with open_recording(output) as recording:
         rows = [
@@ -117,7 +124,7 @@ def command(
         ]
     if as_json:
         found = {"schema": "seqprobe.record/1", "file": output, "bytes": size, "variables": rows}
-        echo_json(found | of_checkpoint(loaded))
+        echo_json(found | checkpoint)
     elif not quiet:
         cells = [
             [

@@ -13,6 +13,7 @@ from seqprobe.plots.lines import (
     draw,
     log_steps,
     mark_training_lengths,
+    plain_log,
 )
 from seqprobe.plots.runs import groups, values
 from seqprobe.plots.style import look, new_axes
@@ -53,6 +54,7 @@ def state_growth(growth: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.axhline(1, color="0.7", lw=0.5, zorder=0)
     ax.axhline(2, color="0.7", lw=0.5, ls=":", zorder=0)
     _positions(ax, growth)
+    plain_log(ax.yaxis)
     ax.set_ylabel("mean square over the largest in training")
     return ax
 
