@@ -79,6 +79,7 @@ def test_show_prints_all_and_as_json(seqprobe: Seqprobe) -> None:
     assert content["model"]["config"]["kernel"] == 3
     assert content["weights"]["head.weight"] == [1, 32]
     assert content["test"]["metric"] == "nmse"
+    assert content["state"]["layer1.conv0"] == {"shape": [32, 4], "kind": "buffer", "reals": 128}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 
 from cases import CAUSAL, Case
 from reference import naive
-from seqprobe.models import MODELS, Trace
+from seqprobe.models import MODELS, Trace, state_parts
 from seqprobe.state import flatten, layout, size, unflatten
 
 every_case = pytest.mark.parametrize("case", CAUSAL, ids=str)
@@ -73,6 +73,11 @@ def test_state_size_counts_the_real_tensors(case: Case, length: int) -> None:
     state = model.init_state(2) if length == 0 else model(_typed(case, length))[1]
     assert size(state) == model.state_size(length)
     assert flatten(state).shape == (2, model.state_size(length))
+    parts = state_parts(model, length)
+    assert {name: part.shape for name, part in parts.items()} == {
+        name: tuple(tensor.shape[1:]) for name, tensor in state.items()
+    }
+    assert sum(part.reals for part in parts.values()) == model.state_size(length)
 
 
 @every_case

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from seqprobe.cli.common import echo_json
+from seqprobe.models import state_parts
 from seqprobe.training import Checkpoint, load_checkpoint
 
 EXAMPLES = """\b
@@ -27,18 +28,22 @@ def command(checkpoint: str, as_json: bool) -> None:
         echo_json({"schema": "seqprobe.show/1", **content})
         return
     for name, value in content.items():
-        if name in ("history", "weights"):
+        if name in ("history", "weights", "state"):
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{key} {_text(item)}" for key, item in value.items())
         click.echo(f"{name:<16} {_text(value)}")
+    for name, part in content["state"].items():
+        shape = "x".join(map(str, part["shape"]))
+        click.echo(f"  {name:<32} {shape} ({part['kind']})")
+    click.echo("weights")
     for name, shape in content["weights"].items():
         click.echo(f"  {name:<32} {'x'.join(map(str, shape))}")
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     assert checkpoint.origin is not None
-    model = checkpoint.build_model()
+    model, length = checkpoint.build_model(), checkpoint.origin.train_length
     fields = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
     del fields["origin"], fields["weights"], fields["metrics"]
     return {
@@ -48,7 +53,12 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         **checkpoint.metrics,
         "params": checkpoint.params,
         "receptive_field": model.receptive_field,
-        "state_size": (model.state_size(checkpoint.origin.train_length) if model.causal else None),
+        # After as many steps as in training: a cache grows with them.
+        "state_size": model.state_size(length) if model.causal else None,
+        "state": {
+            name: part._asdict()
+            for name, part in (state_parts(model, length) if model.causal else {}).items()
+        },
         "weights": {name: list(weight.shape) for name, weight in checkpoint.weights.items()},
     }
 

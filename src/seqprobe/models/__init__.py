@@ -2,7 +2,7 @@
 
 from seqprobe.models.architecture import Architecture, ModelConfig
 from seqprobe.models.assembly import Model, build_model, count_parameters, skeleton
-from seqprobe.models.base import SequenceModule, StateKind
+from seqprobe.models.base import SequenceModule, StateKind, StatePart, state_parts
 from seqprobe.models.registry import MODELS, architecture
 from seqprobe.models.sizing import match_params, parse_budget
 from seqprobe.models.trace import Trace
@@ -14,6 +14,7 @@ __all__ = [
     "ModelConfig",
     "SequenceModule",
     "StateKind",
+    "StatePart",
     "Trace",
     "architecture",
     "build_model",
@@ -21,4 +22,5 @@ __all__ = [
     "match_params",
     "parse_budget",
     "skeleton",
+    "state_parts",
 ]

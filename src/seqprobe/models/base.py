@@ -6,8 +6,9 @@ analysis is written against it once.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,19 @@ from seqprobe.errors import NotApplicableError
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
-__all__ = ["SequenceModule", "Stack", "StateKind"]
+__all__ = ["SequenceModule", "Stack", "StateKind", "StatePart", "state_parts"]
 
 # What a part of a state is: "fixed" numbers; a "cache" (B, heads, t, d) that gets one entry per
 # step; a "buffer" (B, C, k) of the last k inputs, oldest first.
 StateKind = Literal["fixed", "cache", "buffer"]
+
+
+class StatePart(NamedTuple):
+    """One named tensor of a state: its shape for one row, what it is, and its number of reals."""
+
+    shape: tuple[int, ...]
+    kind: StateKind
+    reals: int
 
 
 class SequenceModule(nn.Module, ABC):
@@ -94,6 +103,19 @@ class SequenceModule(nn.Module, ABC):
         """Return real zeros of the precision and on the device of the parameters."""
         like = next(p for p in self.parameters() if p.is_floating_point())
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+def state_parts(module: SequenceModule, length: int) -> dict[str, StatePart]:
+    """Return what the state consists of after `length` steps; the reals sum to `state_size`."""
+    kinds, parts = module.state_kinds(), {}
+    for name, tensor in module.init_state(1).items():
+        kind = kinds.get(name, "fixed")
+        shape = list(tensor.shape[1:])
+        if kind == "cache":
+            shape[1] = length
+        reals = math.prod(shape) * (2 if tensor.is_complex() else 1)
+        parts[name] = StatePart(tuple(shape), kind, reals)
+    return parts
 
 
 class Stack(SequenceModule):
