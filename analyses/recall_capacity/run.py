@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import numpy as np
+
+from seqprobe import schema
 from seqprobe.training import load_checkpoint
 
 HERE = Path(__file__).resolve().parent
@@ -64,6 +68,20 @@ def main() -> None:
         *("capacity", "recall", *paths, "--loads", "1:16", "--sequences", "500"),
         *("-o", f"{out}.nc", "--figure", f"{out}.pdf", "--figure", f"{out}.png"),
     )
+    check()
+
+
+def check() -> None:
+    """Print the median capacity of every model and size beside what is expected."""
+    expected = tomllib.loads((HERE / "expected.toml").read_text())
+    recall = schema.read(FIGURES / "recall_capacity.nc").sel(threshold=0.5)
+    # Networks stand in the order of main: by size, then by model, then by seed.
+    for model, medians in expected["capacity"].items():
+        runs = recall["capacity"].values[recall["model"].values == model]
+        found = np.median(np.minimum(runs.reshape(-1, SEEDS), 16), axis=1)
+        for size, (value, want) in enumerate(zip(found, medians, strict=True)):
+            good = abs(value - want) <= expected["tolerance"] * want
+            print(f"{model} {size}: {value:.1f}, expected {want}, {'ok' if good else 'NOT OK'}")
 
 
 if __name__ == "__main__":
