@@ -42,7 +42,7 @@ def curves(ax: Axes, result: xr.Dataset, name: str) -> None:
 
 
 def by_length(ax: Axes, result: xr.Dataset, name: str, level: float) -> None:
-    """Draw a number against the training length, seeds as small marks, the median as a line."""
+    """Draw a number against the training length: seeds, their range, and a line of medians."""
     modes, lengths = setting(result)
     trained = np.unique(lengths)
     for i, (n, color) in enumerate(COLORS.items()):
@@ -50,6 +50,7 @@ def by_length(ax: Axes, result: xr.Dataset, name: str, level: float) -> None:
         x = trained * 1.06 ** (i - 1)
         for at, values in zip(x, rows, strict=True):
             ax.plot(np.full(len(values), at), values, MARKERS[n], color=color, ms=2.5, alpha=0.5)
+            ax.plot([at, at], [min(values), max(values)], color=color, lw=1, alpha=0.5)
         ax.plot(x, [np.median(v) for v in rows], color=color, marker=MARKERS[n], label=f"N = {n}")
     ax.axhline(level, color="0.6", lw=0.6, ls=":")
     ax.set_xscale("log", base=2)
@@ -79,11 +80,12 @@ def main() -> None:
         by_length(c, result, "growth", 2.0)
         c.set_yscale("log")
         c.set_ylabel("growth of the mean square to 16 T")
-        c.set_title("state (dotted: counts as growing)")
+        c.set_title("state, seeds and their range (dotted: grows)")
         by_length(d, result, "loss_rise", 0.1)
         d.set_yscale("symlog", linthresh=0.1)
+        d.set_ylim(-0.02, 15)
         d.set_ylabel("rise of the loss, of that to chance")
-        d.set_title("loss (dotted: counts as worse)")
+        d.set_title("loss, seeds and their range (dotted: worse)")
         figure.legend(*a.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     for kind in ("pdf", "png"):
         plots.save(figure, FIGURES / f"state_growth.{kind}")
