@@ -7,9 +7,15 @@ Checkpoints go to FOLDER, where a broken run goes on; figures and their numbers 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+
+import numpy as np
+
+from seqprobe import schema
 
 HERE = Path(__file__).resolve().parent
 FIGURES = HERE.parents[1] / "figures"
@@ -45,6 +51,22 @@ def main() -> None:
     ]
     seqprobe("capacity", "growth", *paths, "-o", str(FIGURES / "state_growth.nc"))
     subprocess.run([sys.executable, str(HERE / "figure.py")], check=True)
+    check()
+
+
+def check() -> None:
+    """Say whether the median growth lies on the same side of 2 as expected, at 16 and 64 steps."""
+    expected = tomllib.loads((HERE / "expected.toml").read_text())
+    growth = schema.read(FIGURES / "state_growth.nc")
+    ssm = [part.endswith("ssm") for part in growth["part"].values]
+    largest = growth["growth_index_part"].values[:, ssm].max(axis=1)
+    modes = np.array([json.loads(text)["modes"] for text in growth["model_config"].values])
+    lengths = growth["train_length"].values.astype(int)
+    for n, medians in expected["growth"].items():
+        for length, want in zip(LENGTHS, medians, strict=True):
+            found = np.median(largest[(modes == int(n)) & (lengths == length)])
+            good = length not in (16, 64) or (found > 2) == (want > 2)
+            print(f"N={n} T={length}: {found:.1f}, expected {want}, {'ok' if good else 'NOT OK'}")
 
 
 if __name__ == "__main__":
