@@ -12,7 +12,21 @@ from seqprobe.spec import Spec
 from seqprobe.state import State
 
 
-class Leak(SequenceModule):
+class Scanned(SequenceModule):
+    """A module whose sequence form is the scan of its step."""
+
+    def forward(
+        self, x: Tensor, state: State | None = None, trace: Trace | None = None
+    ) -> tuple[Tensor, State]:
+        state = self.init_state(len(x)) if state is None else state
+        outputs = []
+        for x_t in x.unbind(1):
+            y_t, state = self.step(x_t, state)
+            outputs.append(y_t)
+        return torch.stack(outputs, dim=1), state
+
+
+class Leak(Scanned):
     """h_t = alpha h_{t-1} + x_t for every channel; the output is the newest input, or the state."""
 
     def __init__(self, alpha: float, width: int, sees_state: bool = False) -> None:
@@ -31,18 +45,8 @@ class Leak(SequenceModule):
         h = self.alpha * state["h"] + x_t
         return (h if self.sees_state else x_t), {"h": h}
 
-    def forward(
-        self, x: Tensor, state: State | None = None, trace: Trace | None = None
-    ) -> tuple[Tensor, State]:
-        state = self.init_state(len(x)) if state is None else state
-        outputs = []
-        for x_t in x.unbind(1):
-            y_t, state = self.step(x_t, state)
-            outputs.append(y_t)
-        return torch.stack(outputs, dim=1), state
 
-
-class SymbolBuffer(SequenceModule):
+class SymbolBuffer(Scanned):
     """Says what came D steps ago; its cells hold symbol / (K - 1)."""
 
     def __init__(self, delay: int, symbols: int) -> None:
@@ -62,16 +66,6 @@ class SymbolBuffer(SequenceModule):
         logits = self.sharpness * F.one_hot(said, self.symbols)
         newest = x_t[:, None] / (self.symbols - 1)
         return logits, {"cells": torch.cat([cells[:, 1:], newest], dim=1)}
-
-    def forward(
-        self, x: Tensor, state: State | None = None, trace: Trace | None = None
-    ) -> tuple[Tensor, State]:
-        state = self.init_state(len(x)) if state is None else state
-        outputs = []
-        for x_t in x.unbind(1):
-            y_t, state = self.step(x_t, state)
-            outputs.append(y_t)
-        return torch.stack(outputs, dim=1), state
 
 
 class FirstSymbols(nn.Module):

@@ -6,7 +6,7 @@ import fnmatch
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,10 +111,7 @@ def plan(
         *_of_gates(first, second, x.shape[1], dtype),
         *_of_outputs(model, dtype, unit),
     ]
-    chosen = []
-    for column in columns:
-        if any(_is(column, word) for word in what):
-            chosen.append(column)
+    chosen = [column for column in columns if any(_is(column, word) for word in what)]
     for word in what:
         if word not in GROUPS and not any(_is(column, word) for column in columns):
             allowed = list(dict.fromkeys([*GROUPS, *(column.name for column in columns)]))
@@ -135,7 +132,7 @@ def _with_unit_dimensions(columns: list[Column]) -> list[Column]:
     named = []
     for column in columns:
         if column.dim == "unit" and column.size != sizes[0]:
-            column = Column(**{**vars(column), "dim": f"unit_{column.size}"})
+            column = replace(column, dim=f"unit_{column.size}")
         named.append(column)
     return named
 

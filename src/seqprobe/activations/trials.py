@@ -55,13 +55,13 @@ class Trials:
     def take(self, start: int, stop: int) -> Batch:
         """Return some of the sequences; `start` is a multiple of `DRAWN`."""
         if self.drawn is not None:
-            return _rows(self.drawn, slice(start, stop))
+            return self.drawn.rows(slice(start, stop))
         assert self.task is not None  # one of the two is there
         pieces = [
             self.task.batch("test", DRAWN, seed=self.seed, index=i, length=self.length)
             for i in range(start // DRAWN, -(-stop // DRAWN))
         ]
-        return _rows(_joined(pieces), slice(0, stop - start))
+        return _joined(pieces).rows(slice(0, stop - start))
 
     def conditions(self, batch: Batch) -> dict[str, Condition]:
         """Return the task's conditions of some sequences."""
@@ -72,11 +72,6 @@ def _positive(trials: int) -> int:
     if trials != int(trials) or trials < 1:
         raise UsageError(f"{trials} trials were asked for (allowed: whole numbers, 1 or more)")
     return trials
-
-
-def _rows(batch: Batch, rows: slice) -> Batch:
-    mask = None if batch.mask is None else batch.mask[rows]
-    return Batch(batch.inputs[rows], batch.targets[rows], mask)
 
 
 def _joined(pieces: list[Batch]) -> Batch:

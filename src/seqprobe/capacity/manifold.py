@@ -9,11 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 from scipy.optimize import nnls
-from scipy.stats import t as student
 
 from seqprobe import provenance
 from seqprobe.errors import SeqprobeError, UsageError
-from seqprobe.memory.estimates import ci_coordinate
+from seqprobe.memory.estimates import ci_coordinate, jackknife
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 
@@ -152,7 +151,12 @@ def manifold_capacity(
         "manifold_dimension": ("manifold dimension D_M", "dimensions"),
     }
     for (name, (long_name, unit)), column in zip(named.items(), values.T, strict=True):
-        middle, half = _jackknife(column, inverse=name == "capacity")
+
+        def mean(kept: np.ndarray, column: np.ndarray = column, name: str = name) -> np.ndarray:
+            found = column[kept].mean()  # capacities have a harmonic mean
+            return np.asarray(1 / found if name == "capacity" else found)
+
+        middle, half = jackknife(mean, len(column), len(column))
         data[name] = variable((), middle, long_name, unit)
         ends = np.array([middle - half, middle + half])
         data[f"{name}_ci"] = variable(("ci_bound",), ends, f"95 % interval of: {long_name}", unit)
@@ -199,15 +203,3 @@ def _all(
         if on_progress is not None:
             on_progress(len(found), len(groups))
     return found
-
-
-def _jackknife(values: np.ndarray, inverse: bool) -> tuple[float, float]:
-    """Return the mean (or the harmonic mean of inverses) and its 95 % half-width."""
-    n = len(values)
-
-    def mean(kept: np.ndarray) -> float:
-        return float(1 / kept.mean() if inverse else kept.mean())
-
-    left = np.array([mean(np.delete(values, i)) for i in range(n)])
-    error = np.sqrt((n - 1) / n * np.square(left - left.mean()).sum())
-    return mean(values), float(error * student.ppf(0.975, n - 1))

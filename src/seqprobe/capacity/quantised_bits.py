@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,13 @@ from seqprobe import provenance
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, resample
 from seqprobe.models import SequenceModule
-from seqprobe.models.access import borrowed, check_causal, like_parameters, refuse_lookahead
+from seqprobe.models.access import (
+    borrowed,
+    check_causal,
+    like_parameters,
+    placement,
+    refuse_lookahead,
+)
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.state import State, flatten, layout, size, unflatten
@@ -37,7 +43,7 @@ _FEWEST = 32
 _KNEE = 0.95  # of the bits of the state as it is
 
 
-class Held:
+class Held(NamedTuple):
     """When a state is touched, and which answers come from it.
 
     Attributes
@@ -52,8 +58,10 @@ class Held:
         (B, T) symbols, or (B, T, K) reals.
     """
 
-    def __init__(self, after: int, mask: Tensor, alphabet: int | None, targets: Tensor) -> None:
-        self.after, self.mask, self.alphabet, self.targets = after, mask, alphabet, targets
+    after: int
+    mask: Tensor
+    alphabet: int | None
+    targets: Tensor
 
 
 def held(task: Task, batch: Batch) -> Held:
@@ -207,17 +215,13 @@ def _coarse(state: State, kind: Kind, level: float, rng: np.random.Generator) ->
     return unflatten(torch.where(varies, low + places * step, flat), layout(state))
 
 
-class _Decoded:
+class _Decoded(NamedTuple):
     """Per sequence: what bits are made of, (B,) or, for reals, squared errors (B, M)."""
 
-    def __init__(
-        self,
-        bits: np.ndarray | None = None,
-        errors: np.ndarray | None = None,
-        variance: float = math.nan,
-        rounding: float = 0.0,
-    ) -> None:
-        self.bits, self.errors, self.variance, self.rounding = bits, errors, variance, rounding
+    bits: np.ndarray | None = None
+    errors: np.ndarray | None = None
+    variance: float = math.nan
+    rounding: float = 0.0
 
     def with_weights(self, weights: np.ndarray) -> np.ndarray:
         """Return the mean bits per sequence under bootstrap weights, (R,)."""
@@ -283,8 +287,7 @@ def _summarise(
         model,
         parameters,
         seed,
-        device=str(x.device),
-        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        **placement(model),
     )
     attrs |= {"kind": kind, "interval": INTERVAL, "touched_after": plan.after}
     return xr.Dataset(data, coords, attrs)

@@ -22,6 +22,7 @@ from seqprobe.models.access import (
     check_causal,
     first_output,
     like_parameters,
+    placement,
     refuse_lookahead,
 )
 from seqprobe.schema import variable
@@ -116,14 +117,8 @@ def recall_capacity(
             on_progress(done + 1, len(loads))
     result = _summarise(rows, np.array(loads), thresholds, task, load)
     parameters = {"load": load, "loads": list(loads), "n_sequences": n_sequences}
-    like = next(model.parameters(), torch.zeros(()))
     result.attrs = provenance.of_model(
-        "capacity.recall",
-        model,
-        parameters,
-        seed,
-        device=str(like.device),
-        dtype=str(like.dtype).removeprefix("torch."),
+        "capacity.recall", model, parameters, seed, **placement(model)
     )
     return result.assign_attrs(
         load_name=load,

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.stats import t as student
 from torch import Tensor, nn
 
 from seqprobe import provenance
 from seqprobe.capacity.spectra import entropy_size, participation_ratio, quantile_dimension
 from seqprobe.capacity.two_nn import correlation_time, slope_dimension, thinned, two_neighbours
 from seqprobe.errors import SeqprobeError, UsageError
-from seqprobe.memory.estimates import ci_coordinate
+from seqprobe.memory.estimates import ci_coordinate, jackknife
 from seqprobe.memory.linear_memory import canonical_memory, channels, decoded_lag
 from seqprobe.memory.states import collect
 from seqprobe.memory.window import sequences
@@ -158,7 +157,11 @@ def cloud_dimension(z: np.ndarray, *, every: int | None = None) -> xr.Dataset:
             ]
         )
 
-    estimates, half = _jackknife(measure, len(groups))
+    if len(groups) < 3:  # what is left of two sequences has no spread
+        estimates = measure(np.arange(len(groups)))
+        half = np.full(len(estimates), np.nan)
+    else:
+        estimates, half = jackknife(measure, len(groups), min(_FOLDS, len(groups)))
     data = _variables(estimates, half)
     spectrum = _variances(cloud)
     facts: list[tuple[str, float, str, str]] = [
@@ -211,19 +214,6 @@ def _variables(estimates: np.ndarray, half: np.ndarray) -> dict[str, Any]:
         "directions that hold the variance",
     )
     return data
-
-
-def _jackknife(measure: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a measure of all sequences and the half-width of its 95 % interval."""
-    everything = np.arange(n)
-    estimate = measure(everything)
-    folds = np.array_split(everything, min(_FOLDS, n))
-    if n < 3:  # what is left of two sequences has no spread
-        return estimate, np.full(len(estimate), np.nan)
-    left_out = np.stack([measure(np.setdiff1d(everything, fold)) for fold in folds])
-    count = len(folds)
-    error = np.sqrt((count - 1) / count * np.square(left_out - left_out.mean(axis=0)).sum(axis=0))
-    return estimate, error * student.ppf(0.975, count - 1)
 
 
 def _thin_for_spectrum(z: np.ndarray) -> np.ndarray:

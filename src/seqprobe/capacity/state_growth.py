@@ -16,7 +16,14 @@ from seqprobe.capacity.position_loss import losses_by_position, step_losses
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, resample
 from seqprobe.models import SequenceModule
-from seqprobe.models.access import borrowed, check_causal, like_parameters, refuse_lookahead
+from seqprobe.models.access import (
+    borrowed,
+    check_causal,
+    like_parameters,
+    placement,
+    refuse_lookahead,
+    state_grows,
+)
 from seqprobe.schema import flags, variable
 from seqprobe.seeding import generator
 from seqprobe.spec import Spec
@@ -25,7 +32,7 @@ from seqprobe.tasks import Batch
 
 __all__ = ["Verdict", "default_positions", "state_growth"]
 
-_GROWN = 2.0  # times the variance within the training length
+_GROWN = 2.0  # times the mean square within the training length
 _WORSE = 0.1  # of the way from the loss within the training length to that of knowing nothing
 
 
@@ -118,7 +125,7 @@ def state_growth(
     refuse_lookahead(model)
     spec: Spec = model.spec  # type: ignore[assignment]  # modules forget what they hold
     length = batch.inputs.shape[1]
-    if model.state_size(1) != model.state_size(length):
+    if state_grows(model):
         raise NotApplicableError(
             "the state of this model holds every input by design and grows with each step; state"
             " growth is about states of fixed size"
@@ -150,9 +157,8 @@ def state_growth(
         "grown": grown,
         "worse": worse,
     }
-    device = str(seen.device)
     result.attrs = provenance.of_model(
-        "capacity.state_growth", model, parameters, seed, device=device, dtype=seen.dtype
+        "capacity.state_growth", model, parameters, seed, **placement(model)
     )
     return result.assign_attrs(
         interval=INTERVAL, train_length=train_length, loss_unit=result["loss"].attrs["units"]
@@ -198,8 +204,6 @@ class _Seen:
         self.moments: dict[str, list[np.ndarray]] = {}
         self.ratios: dict[str, list[np.ndarray]] = {}
         self.losses: list[np.ndarray] = []
-        self.device = torch.device("cpu")
-        self.dtype = "float32"
 
     def look(self, state: State) -> None:
         """Take down the moments of a state."""
@@ -237,8 +241,6 @@ def _run(
 ) -> _Seen:
     """Run all sequences from position to position with the state carried over."""
     x, seen = like_parameters(model, batch.inputs), _Seen()
-    seen.device = x.device
-    seen.dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
     with borrowed(model):
         state, start = model.init_state(len(x)), 0
         for done, stop in enumerate(at):

@@ -9,6 +9,8 @@ from seqprobe import provenance
 from seqprobe.capacity.effective_state_size import effective_state_size
 from seqprobe.capacity.state_dimension import state_dimension
 from seqprobe.memory.window import sequences
+from seqprobe.models import SequenceModule
+from seqprobe.models.access import state_grows
 from seqprobe.schema import variable
 from seqprobe.tasks import Batch
 
@@ -55,8 +57,8 @@ def capacity_summary(
     size = effective_state_size(model, x[:_TRAJECTORIES], positions=[middle], seed=seed)
     size = size.drop_vars("sigma").isel(time=0, drop=True)
     if part is None:
-        held = getattr(model, "state_size", None)
-        part = "readout" if held is None or held(1) != held(middle) else "state"
+        fixed = isinstance(model, SequenceModule) and not state_grows(model)
+        part = "state" if fixed else "readout"
     dimension = state_dimension(model, batch, part=part)
     result = size.assign(dimension.data_vars).assign_coords(dimension.coords)
     result["position"] = variable((), middle, "position i of the cut", "steps")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seqprobe import provenance
 from seqprobe.errors import UsageError
 from seqprobe.memory import recall_statistics as statistics
-from seqprobe.models.access import borrowed, first_output, like_parameters
+from seqprobe.models.access import borrowed, first_output, like_parameters, placement
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks import Task
@@ -129,13 +129,11 @@ def copy_curve(
     lags = [row.lag for row in rows]
     result["answer_lag"] = variable(("length",), np.array(lags), "lag of the answers", "steps")
     one = models if isinstance(models, nn.Module) else models[delays[0]]
-    like = next(one.parameters(), torch.zeros(()))
     result.attrs = provenance.attrs(
         "memory.copy_curve",
         {"protocol": protocol, "delays": list(delays), "n_sequences": n_sequences},
         seed=seed,
-        device=str(like.device),
-        dtype=str(like.dtype).removeprefix("torch."),
+        **placement(one),
     ) | {
         "protocol": protocol,
         "symbols_to_copy": rows[0].right.shape[1],

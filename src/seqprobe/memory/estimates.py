@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
+from scipy.stats import t as student
 
 from seqprobe.schema import variable
 
@@ -13,6 +16,7 @@ __all__ = [
     "Z",
     "ci_coordinate",
     "estimate",
+    "jackknife",
     "lag_grid",
     "percentile",
     "recentred",
@@ -72,6 +76,21 @@ def estimate(
 def ci_coordinate() -> xr.Variable:
     """Return the coordinate of the two bounds."""
     return variable(("ci_bound",), np.array(CI), "percentile of the interval", "percent")
+
+
+def jackknife(
+    measure: Callable[[np.ndarray], np.ndarray], n: int, folds: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a measure of n units, and the half-width of its 95 % interval by Student's t.
+
+    `measure` takes the numbers of the units it may use; it is repeated without one of `folds`
+    groups of neighbouring units at a time.
+    """
+    every = np.arange(n)
+    left_out = np.stack([measure(np.setdiff1d(every, f)) for f in np.array_split(every, folds)])
+    spread = np.square(left_out - left_out.mean(axis=0)).sum(axis=0)
+    half: np.ndarray = np.sqrt((folds - 1) / folds * spread) * student.ppf(0.975, folds - 1)
+    return measure(every), half
 
 
 def lag_grid(max_lag: int, *extra: int | None) -> list[int]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.models import Model, SequenceModule, Trace
-from seqprobe.models.access import borrowed, refuse_lookahead
+from seqprobe.models.access import borrowed, refuse_lookahead, state_grows
 from seqprobe.state import flatten
 
 __all__ = ["collect"]
@@ -61,7 +61,7 @@ def collect(model: nn.Module, x: Tensor, part: str) -> Tensor:
 
 def _streamed(model: SequenceModule, x: Tensor) -> Tensor:
     """Return the flat state after every step, (N, T, d)."""
-    if model.state_size(1) != model.state_size(x.shape[1]):
+    if state_grows(model):
         raise NotApplicableError(
             "the state of this model grows with time and holds every input, so that all of them can"
             " be decoded; use part 'readout', or a measure of use (total-effect)"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError, SeqprobeError
+from seqprobe.models.base import SequenceModule
 
 __all__ = [
     "borrowed",
@@ -18,7 +19,9 @@ __all__ = [
     "float64_twin",
     "in_dtype",
     "like_parameters",
+    "placement",
     "refuse_lookahead",
+    "state_grows",
 ]
 
 
@@ -75,6 +78,12 @@ def like_parameters(model: nn.Module, x: Tensor) -> Tensor:
     return x.to(like.device, like.dtype) if x.is_floating_point() else x.to(like.device)
 
 
+def placement(model: nn.Module) -> dict[str, str]:
+    """Return device and precision of a model's parameters, for the attributes of results."""
+    like = next(model.parameters(), torch.zeros(()))
+    return {"device": str(like.device), "dtype": str(like.dtype).removeprefix("torch.")}
+
+
 def first_output(model: nn.Module, x: Tensor) -> Tensor:
     """Return y (B, T, K) of a module that returns y or (y, state)."""
     result = model(x)
@@ -110,6 +119,11 @@ def refuse_lookahead(
     """
     if not getattr(model, "causal", True):
         raise NotApplicableError(f"model is bidirectional: {because}; use a causal model")
+
+
+def state_grows(model: SequenceModule) -> bool:
+    """Say whether a state gets larger with every step, as that of attention."""
+    return model.state_size(1) != model.state_size(2)
 
 
 def float64_twin(model: nn.Module) -> nn.Module:

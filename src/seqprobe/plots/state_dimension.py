@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from seqprobe.plots.dots import dots, named_rows
-from seqprobe.plots.lines import legend, line_of, log_steps, plain_log, titled
+from seqprobe.plots.lines import Panel, legend, line_of, log_steps, plain_log, titled
 from seqprobe.plots.runs import groups
 from seqprobe.plots.style import RC, look, new_axes
 
@@ -111,15 +111,15 @@ def capacity_summary_figure(summary: xr.Dataset) -> Figure:
     return _figure(summary, capacity_summary, "how much of the state is used", cumulated_variance)
 
 
-def _figure(result: xr.Dataset, left: object, title: str, right: object) -> Figure:
+def _figure(result: xr.Dataset, left: Panel, title: str, right: Panel) -> Figure:
     tasks = groups(result, "task")
     heights = [max(2.2, 0.9 + 0.32 * len(groups(task.runs, "model"))) for task in tasks]
     with mpl.rc_context(RC):
         figure = Figure(figsize=(7.0, 0.5 + sum(heights)), layout="constrained")
         axes = figure.subplots(len(tasks), 2, squeeze=False, height_ratios=heights)
         for task, row in zip(tasks, axes, strict=True):
-            left(task.runs, row[0])  # type: ignore[operator]
-            right(task.runs, row[1])  # type: ignore[operator]
+            left(task.runs, row[0])
+            right(task.runs, row[1])
             row[0].set_title(titled(task.label, title))
             row[1].set_title("cumulated variance")
             row[1].legend(loc="lower right", ncols=2 if len(row[1].lines) > 6 else 1)

@@ -43,9 +43,12 @@ class Batch:
     def split(self, size: int) -> Iterator[Batch]:
         """Yield the batch in pieces of at most `size` sequences."""
         for start in range(0, len(self.inputs), size):
-            rows = slice(start, start + size)
-            mask = None if self.mask is None else self.mask[rows]
-            yield Batch(self.inputs[rows], self.targets[rows], mask)
+            yield self.rows(slice(start, start + size))
+
+    def rows(self, rows: slice) -> Batch:
+        """Return some of the sequences."""
+        mask = None if self.mask is None else self.mask[rows]
+        return Batch(self.inputs[rows], self.targets[rows], mask)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""

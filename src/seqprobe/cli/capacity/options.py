@@ -7,7 +7,7 @@ import torch
 
 from seqprobe.cli.analysis import Subject
 from seqprobe.memory.states import collect
-from seqprobe.models.access import like_parameters
+from seqprobe.models.access import like_parameters, state_grows
 from seqprobe.tasks import Batch
 
 __all__ = ["READ_FROM", "states"]
@@ -23,7 +23,6 @@ def states(subject: Subject, batch: Batch, part: str | None) -> tuple[torch.Tens
     """Return the visited states (N, T, d) in double precision, and of which tensor they are."""
     model = subject.model
     if part is None:
-        grows = model.causal and model.state_size(1) != model.state_size(2)
-        part = "readout" if grows else "state"
+        part = "readout" if model.causal and state_grows(model) else "state"
     x = like_parameters(model, batch.inputs)
     return collect(model, x, part).double().cpu(), part
