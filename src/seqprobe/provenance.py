@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import seqprobe
 
-__all__ = ["Origin", "attrs", "libraries", "model_attrs", "of_model"]
+__all__ = ["Origin", "attrs", "code_sha256", "libraries", "model_attrs", "of_model"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,16 @@ def libraries() -> dict[str, str]:
         "torch": str(torch.__version__),
         "numpy": numpy.__version__,
     }
+
+
+@cache
+def code_sha256() -> str:
+    """Return a hash of the source of seqprobe: between two releases the version says too little."""
+    home = Path(seqprobe.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(home.rglob("*.py")):
+        digest.update(str(file.relative_to(home)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def model_attrs(model: Any) -> dict[str, str | int]:

@@ -30,13 +30,14 @@ __all__ = [
     "variable",
     "write",
     "write_groups",
+    "write_tree",
 ]
 
 DIMS = frozenset(
     """
     run seed task step trial time lag length layer unit head channel component state fixed_point
     mode edge start bin quantile threshold tolerance load net_a net_b ci_bound epsilon degree
-    input output assignment branch cycle row column part level
+    input output assignment branch cycle row column part level excluded
     """.split()  # noqa: SIM905  # a list of 30 strings is harder to read
 )
 
@@ -105,10 +106,15 @@ def read(path: str | os.PathLike[str]) -> xr.Dataset:
 
 def write_groups(groups: Mapping[str, xr.Dataset], path: str | os.PathLike[str]) -> None:
     """Write several results into one file, each a group; open it with `xarray.open_datatree`."""
-    for dataset in groups.values():
+    write_tree(xr.DataTree.from_dict(dict(groups)), path)
+
+
+def write_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
+    """Write a tree of results; see `write`."""
+    nodes = {node.path: node.to_dataset(inherit=False) for node in tree.subtree}
+    for dataset in nodes.values():
         validate(dataset)
-    tree = xr.DataTree.from_dict(dict(groups))
-    encoding = {f"/{name}": _packing(dataset) for name, dataset in groups.items()}
+    encoding = {name: _packing(dataset) for name, dataset in nodes.items()}
     with atomic(path) as part, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*invalid netcdf.*")
         tree.to_netcdf(part, engine="h5netcdf", encoding=encoding, invalid_netcdf=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seqprobe import device as devices
+from seqprobe.cli.batch import analyse_inputs
 from seqprobe.cli.common import analysis_options, echo_json, progress, table
-from seqprobe.cli.inputs import Outcome, analyse_all
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.files import check_output
 from seqprobe.memory.estimates import lag_grid
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
+    from seqprobe.cli.inputs import Outcome
     from seqprobe.models import Model
     from seqprobe.tasks import Batch, Task
     from seqprobe.training import Checkpoint
@@ -164,6 +165,7 @@ def analysis_command(
             checkpoints: tuple[str, ...],
             output: str | None,
             figures: tuple[str, ...],
+            jobs: int | None,
             seed: int,
             device: str,
             as_json: bool,
@@ -172,17 +174,11 @@ def analysis_command(
         ) -> int:
             _check_outputs(view, output, figures)
             devices.tune_malloc()
-            where = devices.resolve(device)
             with progress(quiet, "checkpoints") as update:
-
-                def analyse(checkpoint: Checkpoint, i: int, total: int) -> xr.Dataset:
-                    def advance(done: float, of: float) -> None:
-                        update(i + done / of, total, subject.path)
-
-                    subject = Subject(checkpoint, where, seed, advance)
-                    return measure(subject, **own)
-
-                outcome = analyse_all(checkpoints, analyse)
+                outcome = analyse_inputs(
+                    *(checkpoints, made, own),
+                    **{"seed": seed, "device": device, "jobs": jobs, "update": update},
+                )
             _show(outcome, view, as_json, quiet)
             outcome.report()
             if outcome.results:
@@ -198,6 +194,7 @@ def analysis_command(
             analysis_options(command)
         )
         made.measure, made.view = measure, view
+        made.full_name = f"{measure.__module__.split('.')[2].replace('_', '-')}.{name}"
         made.own = [parameter for parameter in made.params if parameter.name not in _COMMON]
         group.add_command(made)
         return made
@@ -205,7 +202,7 @@ def analysis_command(
     return decorate
 
 
-_COMMON = {"checkpoints", "output", "figures", "seed", "device", "as_json", "quiet"}
+_COMMON = {"checkpoints", "output", "figures", "seed", "device", "as_json", "quiet", "jobs"}
 
 
 class AnalysisCommand(click.Command):
@@ -219,11 +216,14 @@ class AnalysisCommand(click.Command):
         How it shows the result.
     own
         The options that `measure` takes.
+    full_name
+        Its group and its own name, such as ``"memory.profile"``.
     """
 
     measure: Callable[..., xr.Dataset]
     view: View
     own: list[click.Parameter]
+    full_name: str
 
     def by_default(self, subject: Subject) -> xr.Dataset:
         """Apply the measure with the defaults of all options."""

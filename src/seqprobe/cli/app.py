@@ -1,12 +1,11 @@
 """The entry point: commands are imported when they are called, errors become one line.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 unreadable file, 4 not applicable to this model, 130
-interrupted.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 unreadable file, 4 not applicable to this model, 5 study
+finished with failed units, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
@@ -15,7 +14,8 @@ from typing import Any
 import click
 
 import seqprobe
-from seqprobe.errors import SeqprobeError, suggestion
+from seqprobe.cli.groups import LazyGroup
+from seqprobe.errors import SeqprobeError
 
 __all__ = ["main", "run"]
 
@@ -30,6 +30,7 @@ COMMANDS = {
     "capacity": ("seqprobe.cli.capacity", "How much does its state hold?"),
     "timescales": ("seqprobe.cli.timescales", "How long do its units remember?"),
     "record": ("seqprobe.cli.record", "Write every state of a model into a file."),
+    "study": ("seqprobe.cli.study", "Plan, run and collect a sweep of many small networks."),
     "data": ("seqprobe.cli.data", "List, fetch and check the real data sets."),
     "ls": ("seqprobe.cli.ls", "List models, tasks, checkpoints or analyses."),
     "show": ("seqprobe.cli.show", "Show what a checkpoint holds."),
@@ -43,31 +44,11 @@ Examples:
 """
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports each on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command of that name."""
-        if cmd_name not in COMMANDS:
-            ctx.fail(
-                f"unknown command '{cmd_name}'{suggestion(cmd_name, COMMANDS)}"
-                f" (allowed: {', '.join(COMMANDS)})"
-            )
-        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table of commands without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
 @click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXAMPLES,
 )
 @click.version_option(seqprobe.__version__, prog_name="seqprobe")
 def app() -> None:

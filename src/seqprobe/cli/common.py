@@ -69,6 +69,12 @@ def analysis_options(command: Command) -> Command:
                 metavar="FILE.pdf",
                 help="Draw them (.pdf, .png, .svg); may be repeated.",
             ),
+            click.option(
+                "-j",
+                "--jobs",
+                type=click.IntRange(1),
+                help="Processes for a folder.  [default: one per core, if it takes long]",
+            ),
             run_options,
         ]
     ):

@@ -1,15 +1,53 @@
-"""A group whose main job needs no subcommand."""
+"""Groups of commands: imported on first use, or with a main job that needs no subcommand."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["DefaultGroup"]
+from seqprobe.errors import suggestion
+
+__all__ = ["DefaultGroup", "LazyGroup"]
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports each on first use.
+
+    Parameters
+    ----------
+    lazy
+        By name, the module whose ``command`` it is (or ``module:name``), and the line that help
+        shows without importing it.
+    """
+
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command of that name."""
+        if cmd_name not in self.lazy:
+            ctx.fail(
+                f"unknown command '{cmd_name}'{suggestion(cmd_name, self.lazy)}"
+                f" (allowed: {', '.join(self.lazy)})"
+            )
+        module, _, name = self.lazy[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name or "command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.lazy.items()])
 
 
 class DefaultGroup(click.Group):

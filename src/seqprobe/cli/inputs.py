@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from seqprobe.errors import (
     UnreadableFileError,
     UsageError,
 )
+from seqprobe.studies import is_study, of_study, open_study
 from seqprobe.training import RESUME_SUFFIX, Checkpoint, load_checkpoint
 
 __all__ = ["RETRAINED_SUFFIX", "Outcome", "analyse_all", "expand"]
@@ -57,23 +59,37 @@ class Outcome:
             echo_error(named)
 
 
-def expand(paths: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Return the checkpoint files of files and folders, each once, and what had to be skipped.
+def expand(paths: Sequence[str]) -> tuple[dict[Path, bool], list[dict[str, Any]]]:
+    """Return the checkpoint files of files, folders and studies, and what had to be skipped.
 
     Folders are searched in depth and sorted; one that holds no checkpoint is skipped with code 3.
+    Of a study, its finished units are taken that reached their threshold.
+
+    Returns
+    -------
+    files
+        Each once, with whether results are kept beside it: of folders, if they can be written.
+    skipped
+        ``{"checkpoint", "code", "reason"}``.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, bool] = {}
     skipped = []
     for path in map(Path, paths):
-        if not path.is_dir():
-            found[path] = None
+        if path.suffix == ".toml" or (path.is_dir() and is_study(path)):
+            study = open_study(path)
+            inside, left_out = of_study(study)
+            skipped += [_skip(unit, NotApplicableError(why)) for unit, why in left_out.items()]
+            path = study.folder
+        elif path.is_dir():
+            inside = sorted(p for p in path.rglob("*.pt") if _is_own(p.relative_to(path)))
+        else:
+            found.setdefault(path, False)
             continue
-        inside = sorted(p for p in path.rglob("*.pt") if _is_own(p.relative_to(path)))
         if not inside:
             reason = f"folder '{path}' holds no checkpoint (*.pt)"
             skipped.append(_skip(path, UnreadableFileError(reason)))
-        found |= dict.fromkeys(inside)
-    return list(found), skipped
+        found |= {file: os.access(file.parent, os.W_OK) for file in inside}
+    return found, skipped
 
 
 def _is_own(path: Path) -> bool:
@@ -86,14 +102,17 @@ def _skip(path: Path, error: SeqprobeError) -> dict[str, Any]:
     return {"checkpoint": str(path), "code": error.exit_code, "reason": str(error)}
 
 
-def analyse_all(paths: Sequence[str], analyse: Callable[[Checkpoint, int, int], Any]) -> Outcome:
-    """Apply ``analyse(checkpoint, position, total)`` to every file, going on past failures."""
-    files, skipped = expand(paths)
+def analyse_all(
+    files: Iterable[Path],
+    skipped: list[dict[str, Any]],
+    analyse: Callable[[Checkpoint, Path, int], Any],
+) -> Outcome:
+    """Apply ``analyse(checkpoint, path, position)`` to every file, going on past failures."""
     outcome = Outcome([], [], skipped)
     for i, path in enumerate(files):
         try:
             checkpoint = load_checkpoint(path)
-            result = analyse(checkpoint, i, len(files))
+            result = analyse(checkpoint, path, i)
         except InterruptedRunError:
             raise
         except OSError as error:

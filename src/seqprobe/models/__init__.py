@@ -5,6 +5,7 @@ from seqprobe.models.assembly import Model, build_model, count_parameters, skele
 from seqprobe.models.base import SequenceModule, StateKind, StatePart, state_parts
 from seqprobe.models.registry import MODELS, architecture
 from seqprobe.models.sizing import match_params, parse_budget
+from seqprobe.models.together import Together, can_train_together, group_size
 from seqprobe.models.trace import Trace
 
 __all__ = [
@@ -15,10 +16,13 @@ __all__ = [
     "SequenceModule",
     "StateKind",
     "StatePart",
+    "Together",
     "Trace",
     "architecture",
     "build_model",
+    "can_train_together",
     "count_parameters",
+    "group_size",
     "match_params",
     "parse_budget",
     "skeleton",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqprobe.models.architecture import Architecture, ModelConfig, recurrent_stack
-from seqprobe.models.recurrent import Put, RecurrentLayer
+from seqprobe.models.recurrent import Put, RecurrentLayer, affine
 
 __all__ = ["ARCHITECTURE", "GRUConfig", "GRULayer"]
 
@@ -72,16 +72,16 @@ class GRULayer(RecurrentLayer):
         """Update h once; see `RecurrentLayer.cell`."""
         (h,) = state
         sizes = [2 * self.width, self.width]
-        gates_in, candidate_in = inputs_t.split(sizes, dim=1)
+        gates_in, candidate_in = inputs_t.split(sizes, dim=-1)
         if self.reset == "after":
-            gates_rec, candidate_rec = (h @ weight).split(sizes, dim=1)
-            r, z = torch.sigmoid(gates_in + gates_rec).chunk(2, dim=1)
+            gates_rec, candidate_rec = (h @ weight).split(sizes, dim=-1)
+            r, z = torch.sigmoid(gates_in + gates_rec).chunk(2, dim=-1)
             n = torch.tanh(torch.addcmul(candidate_in, r, candidate_rec + self.bias_n))
             new = torch.lerp(n, h, z)
         else:
-            gates_weight, candidate_weight = weight.split(sizes, dim=1)
-            r, z = torch.sigmoid(torch.addmm(gates_in, h, gates_weight)).chunk(2, dim=1)
-            n = torch.tanh(torch.addmm(candidate_in, r * h, candidate_weight))
+            gates_weight, candidate_weight = weight.split(sizes, dim=-1)
+            r, z = torch.sigmoid(affine(gates_in, h, gates_weight)).chunk(2, dim=-1)
+            n = torch.tanh(affine(candidate_in, r * h, candidate_weight))
             new = torch.lerp(h, n, z)
         if put is not None:
             put("reset", r)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqprobe.models.architecture import Architecture, ModelConfig, recurrent_stack
-from seqprobe.models.recurrent import Put, RecurrentLayer
+from seqprobe.models.recurrent import Put, RecurrentLayer, affine
 
 __all__ = ["ARCHITECTURE", "LeakyConfig", "LeakyLayer"]
 
@@ -95,15 +95,17 @@ class LeakyLayer(RecurrentLayer):
 
     def recurrent_weight(self) -> Tensor:
         """Return ``weight_hh`` transposed, without its diagonal unless self-loops are kept."""
-        weight = self.weight_hh.t()
-        return weight if self.self_loops else weight - weight.diagonal().diag()
+        weight = self.weight_hh.mT
+        if self.self_loops:
+            return weight
+        return weight - weight.diagonal(dim1=-2, dim2=-1).diag_embed()
 
     def cell(
         self, inputs_t: Tensor, state: tuple[Tensor, ...], weight: Tensor, put: Put | None
     ) -> tuple[Tensor, ...]:
         """Update h once; see `RecurrentLayer.cell`."""
         rate = 1 / self.time_constants
-        pre = torch.addmm(inputs_t, state[0], weight)
+        pre = affine(inputs_t, state[0], weight)
         if put is not None:
             put("pre", pre)
         if self.form == "inside":

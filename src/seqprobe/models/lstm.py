@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqprobe.models.architecture import Architecture, ModelConfig, recurrent_stack
-from seqprobe.models.recurrent import Put, RecurrentLayer
+from seqprobe.models.recurrent import Put, RecurrentLayer, affine
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
@@ -75,7 +75,7 @@ class LSTMLayer(RecurrentLayer):
     ) -> tuple[Tensor, ...]:
         """Update h and c once; see `RecurrentLayer.cell`."""
         h, c = state
-        blocks = torch.addmm(inputs_t, h, weight).chunk(3 if self.cifg else 4, dim=1)
+        blocks = affine(inputs_t, h, weight).chunk(3 if self.cifg else 4, dim=-1)
         *_, f, g, o = blocks
         f = torch.sigmoid(self._peep("f", f, c))
         i = 1 - f if self.cifg else torch.sigmoid(self._peep("i", blocks[0], c))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,24 @@ from seqprobe.models.base import SequenceModule
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
-__all__ = ["Put", "RecurrentLayer"]
+__all__ = ["Put", "RecurrentLayer", "affine"]
 
 Put = Callable[[str, Tensor], None]
+
+
+def affine(offset: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+    """Return ``offset + h @ weight`` of one network, or of S networks at once.
+
+    Parameters
+    ----------
+    offset
+        (B, G), or (S, B, G); broadcast where it is smaller.
+    h
+        (B, H), or (S, B, H).
+    weight
+        (H, G), or one per network, (S, H, G).
+    """
+    return torch.addmm(offset, h, weight) if h.dim() == 2 else torch.baddbmm(offset, h, weight)
 
 
 class RecurrentLayer(SequenceModule):
@@ -26,6 +41,10 @@ class RecurrentLayer(SequenceModule):
     ``bias`` (G*H), for G gates in torch's order. torch keeps a second, redundant bias; a sum of the
     two makes the same function. Input weights and biases start uniform in +-1/sqrt(H), as in torch;
     each recurrent block starts orthogonal.
+
+    A cell is written for one network and for S networks at once (`seqprobe.models.together`), where
+    every matrix gets a leading axis S, every vector of N parameters is (S, 1, N), and states and
+    inputs are (S, B, ...): it counts axes from the last, and multiplies by `affine`.
 
     Parameters
     ----------
@@ -58,18 +77,18 @@ class RecurrentLayer(SequenceModule):
         Parameters
         ----------
         inputs_t
-            ``weight_ih @ x_t + bias`` for all gates, (B, G*H).
+            ``weight_ih @ x_t + bias`` for all gates, (B, G*H) or (S, B, G*H).
         state
-            The vectors named by `parts`, each (B, H); the first is the output.
+            The vectors named by `parts`, each (B, H) or (S, B, H); the first is the output.
         weight
-            `recurrent_weight`, (H, G*H): taken once per sequence, not once per step.
+            `recurrent_weight`, (H, G*H) or (S, H, G*H): taken once per sequence, not once per step.
         put
             Receives internals by name, or None if nobody asked.
         """
 
     def recurrent_weight(self) -> Tensor:
         """Return ``weight_hh`` transposed, (H, G*H), as the cell multiplies by it."""
-        return self.weight_hh.t()
+        return self.weight_hh.mT
 
     def init_state(self, batch: int) -> State:
         """Return zero vectors (B, H) for every part."""
@@ -99,14 +118,21 @@ class RecurrentLayer(SequenceModule):
             if trace is not None and trace.wants(name):
                 recorded.setdefault(name, []).append(value)
 
-        weight = self.recurrent_weight()
-        outputs = []
         # Time-major rows are contiguous, and unbind (never x[:, t]) keeps the backward linear in T.
         inputs = F.linear(x.transpose(0, 1), self.weight_ih, self.bias)
-        for inputs_t in inputs.unbind(0):
-            vectors = self.cell(inputs_t, vectors, weight, None if trace is None else put)
-            outputs.append(vectors[0])
+        outputs, vectors = self.scan(inputs.unbind(0), vectors, None if trace is None else put)
         if trace is not None:
             for name, values in recorded.items():
                 trace.put(name, torch.stack(values, dim=1))
         return torch.stack(outputs, dim=1), dict(zip(self.parts, vectors, strict=True))
+
+    def scan(
+        self, inputs: Iterable[Tensor], vectors: tuple[Tensor, ...], put: Put | None = None
+    ) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """Run the cell over inputs, one per step; return all outputs and the last state."""
+        weight = self.recurrent_weight()
+        outputs = []
+        for inputs_t in inputs:
+            vectors = self.cell(inputs_t, vectors, weight, put)
+            outputs.append(vectors[0])
+        return outputs, vectors

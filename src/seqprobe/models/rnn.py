@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqprobe.models.architecture import Architecture, ModelConfig, recurrent_stack
-from seqprobe.models.recurrent import Put, RecurrentLayer
+from seqprobe.models.recurrent import Put, RecurrentLayer, affine
 
 __all__ = ["ARCHITECTURE", "RNNConfig", "RNNLayer"]
 
@@ -45,7 +45,7 @@ class RNNLayer(RecurrentLayer):
         self, inputs_t: Tensor, state: tuple[Tensor, ...], weight: Tensor, put: Put | None
     ) -> tuple[Tensor, ...]:
         """Update h once; see `RecurrentLayer.cell`."""
-        pre = torch.addmm(inputs_t, state[0], weight)
+        pre = affine(inputs_t, state[0], weight)
         if put is not None:
             put("pre", pre)
         return (self.activation(pre),)

@@ -1,5 +1,6 @@
 """Dataset and axes in, axes out: figures are drawn from results alone, without torch."""
 
+from seqprobe.plots.against import against
 from seqprobe.plots.bifurcation import input_sweep, input_sweep_figure
 from seqprobe.plots.capacity_by_degree import capacity_by_degree, capacity_by_degree_figure
 from seqprobe.plots.connections import connections, connections_figure
@@ -39,6 +40,11 @@ from seqprobe.plots.lag_curves import (
     total_effect,
     total_effect_figure,
 )
+from seqprobe.plots.learning_curves import (
+    final_scores,
+    learning_curves,
+    learning_curves_figure,
+)
 from seqprobe.plots.limit_cycles import limit_cycles, limit_cycles_figure
 from seqprobe.plots.memory_report import memory_report
 from seqprobe.plots.readers import (
@@ -63,6 +69,7 @@ from seqprobe.plots.style import save
 from seqprobe.plots.timescales import autocorrelations, timescales, timescales_figure
 
 __all__ = [
+    "against",
     "autocorrelations",
     "canonical_spectrum",
     "capacity_by_degree",
@@ -84,6 +91,7 @@ __all__ = [
     "effective_state_size_by_position",
     "effective_state_size_figure",
     "eigenvalues",
+    "final_scores",
     "fisher_memory_curve",
     "fisher_memory_curve_figure",
     "fixed_points",
@@ -93,6 +101,8 @@ __all__ = [
     "input_sweep",
     "input_sweep_figure",
     "lag_curve",
+    "learning_curves",
+    "learning_curves_figure",
     "limit_cycles",
     "limit_cycles_figure",
     "linear_memory",

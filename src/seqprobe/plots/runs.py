@@ -14,6 +14,10 @@ from seqprobe.errors import UsageError
 __all__ = ["Group", "groups", "single", "singles", "values"]
 
 
+# What a collected study calls the same thing.
+_IN_STUDIES = {"model": "architecture", "train_seed": "seed"}
+
+
 class Group(NamedTuple):
     """Runs that differ in their seed alone.
 
@@ -38,8 +42,9 @@ class Group(NamedTuple):
 def values(result: xr.Dataset, key: str) -> list[str]:
     """Return what every run says of itself, from the coordinate or the shared attribute."""
     n = result.sizes.get("run", 1)
-    if key in result.coords:
-        return [str(value) for value in np.atleast_1d(result[key].values)]
+    for name in (key, _IN_STUDIES.get(key)):
+        if name in result.coords:
+            return [str(value) for value in np.atleast_1d(result[name].values)]
     return [str(result.attrs.get(key, ""))] * n
 
 

@@ -168,6 +168,11 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             f"'{path}' holds the optimiser of a training run, not a model;"
             f" use '{str(path).replace('.resume.pt', '.pt')}'"
         )
+    if content.get("format") == "seqprobe.resume.together":
+        raise UnreadableFileError(
+            f"'{path}' holds a group of seeds in training, not a model; finish it with the command"
+            " that began it"
+        )
     if content.get("format") != FORMAT:
         keys = ", ".join([repr(key) for key in content if type(key) is str][:3])
         raise UnreadableFileError(

@@ -48,13 +48,24 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Until:
-    """Stop once the validation metric is at least this good; the metric knows the direction."""
+    """Stop once the validation metric is at least this good; the metric knows the direction.
+
+    Attributes
+    ----------
+    metric
+        Name of the task's metric.
+    threshold
+        The score.
+    patience
+        Number of validations in a row, the last one included, that must be this good.
+    """
 
     metric: str
     threshold: float
+    patience: int = bounded(1, 1, 10**6)
 
     @classmethod
-    def parse(cls, text: str, task: Task) -> Until:
+    def parse(cls, text: str, task: Task, patience: int = 1) -> Until:
         """Read ``nmse=0.003``.
 
         Raises
@@ -72,4 +83,4 @@ class Until:
                 f"cannot stop at '{text}': task '{task.name}' is scored by '{task.metric.name}'"
                 f" (allowed: {task.metric.name}=NUMBER)"
             )
-        return cls(task.metric.name, threshold)
+        return cls(task.metric.name, threshold, patience)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqprobe.errors import UsageError
-from seqprobe.models import ModelConfig
+from seqprobe.config import from_mapping
+from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.models import ModelConfig, architecture
 from seqprobe.tasks import Task
 from seqprobe.training.config import TrainConfig, Until
 
@@ -17,7 +18,23 @@ __all__ = ["Recipe", "check_same"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result of a training run."""
+    """Everything that decides the result of a training run; `of` fills in what was left open.
+
+    Attributes
+    ----------
+    model
+        Name of the architecture.
+    model_config
+        Its settings.
+    task
+        The task, with all that its data decide in its settings.
+    config
+        Settings of the training, with a learning rate.
+    until
+        When to stop before ``config.steps``, or None.
+    seed
+        Seed of weights, data order and dropout.
+    """
 
     model: str
     model_config: ModelConfig
@@ -25,6 +42,51 @@ class Recipe:
     config: TrainConfig
     until: Until | None
     seed: int
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        task: Task,
+        model_config: ModelConfig | None = None,
+        config: TrainConfig | None = None,
+        until: Until | None = None,
+        *,
+        seed: int = 0,
+    ) -> Recipe:
+        """Return the recipe of a run, as `seqprobe.training.train` would follow it.
+
+        Parameters
+        ----------
+        model
+            Name of the architecture.
+        task
+            The task.
+        model_config, config
+            Settings of model and training; defaults if None.
+        until
+            When to stop early.
+        seed
+            Seed of weights, data order and dropout.
+
+        Raises
+        ------
+        UsageError
+            If there is no architecture of that name.
+        NotApplicableError
+            If the model looks ahead and the task asks for later inputs.
+        """
+        entry = architecture(model)
+        if task.next_step and entry.directions == 2:
+            raise NotApplicableError(
+                f"'{model}' reads the future, where the answers of task '{task.name}' are;"
+                f" use '{model.removeprefix('bi-')}'"
+            )
+        config = config or TrainConfig()
+        if config.lr is None:
+            config = dataclasses.replace(config, lr=entry.learning_rate)
+        model_config = model_config or from_mapping(entry.config, {}, "model")
+        return cls(model, model_config, task.pinned(), config, until, seed)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values, to store and to compare."""
@@ -44,6 +106,8 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> Non
     A run whose learning rate does not depend on its end may be given another end.
     """
     old, new = _flat(found), _flat(wanted)
+    if "train.until.metric" in old:
+        old.setdefault("train.until.patience", 1)  # of a file from before there was patience
     open_ended = new.get("train.schedule") == "constant"
     for key in sorted(old.keys() | new.keys()):
         if open_ended and (key == "train.steps" or key.startswith("train.until")):

@@ -13,7 +13,7 @@ from seqprobe import device as devices
 from seqprobe import schema
 from seqprobe.cli.analysis import AnalysisCommand, Subject, of_checkpoint, path_of, short_names
 from seqprobe.cli.common import echo_json, progress, run_options, table
-from seqprobe.cli.inputs import analyse_all
+from seqprobe.cli.inputs import analyse_all, expand
 from seqprobe.cli.memory.group import command
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.files import make_folder
@@ -93,15 +93,16 @@ def report(
     devices.tune_malloc()
     where = devices.resolve(device)
     measures = _measures()
+    files, skipped = expand(checkpoints)
     with progress(quiet, "checkpoints") as update:
 
-        def analyse(checkpoint: Checkpoint, i: int, total: int) -> Report:
-            made, path = Report({}, {}, {}), path_of(checkpoint)
+        def analyse(checkpoint: Checkpoint, file: Path, i: int) -> Report:
+            made, path = Report({}, {}, {}), str(file)
             for j, (name, measure) in enumerate(measures.items()):
 
                 def advance(done: float, of: float, j: int = j, name: str = name) -> None:
                     share = (j + done / of) / len(measures)
-                    update(i + share, total, f"{path}: {name}")
+                    update(i + share, len(files), f"{path}: {name}")
 
                 subject = Subject(checkpoint, where, seed, advance)
                 advance(0, 1)
@@ -115,7 +116,7 @@ def report(
             _write(checkpoint, made, measures, home / stem, types)
             return made
 
-        outcome = analyse_all(checkpoints, analyse)
+        outcome = analyse_all(files, skipped, analyse)
     if as_json:
         echo_json(
             {

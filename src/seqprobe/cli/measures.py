@@ -1,0 +1,98 @@
+"""The analyses by name, for studies: ``parse`` a command, ``measure`` a checkpoint."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seqprobe import device as devices
+from seqprobe.cli.analysis import AnalysisCommand, Subject
+from seqprobe.cli.app import COMMANDS
+from seqprobe.cli.common import plain
+from seqprobe.errors import UsageError, unknown_name
+from seqprobe.files import sha256
+from seqprobe.studies import Analysis
+from seqprobe.training import load_checkpoint
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["command_of", "measure", "parse", "with_parameters"]
+
+_GROUPS = ("memory", "fixed-points", "capacity", "timescales")
+
+
+def parse(line: str) -> Analysis:
+    """Read a command without checkpoints, such as ``"memory profile --max-lag 40"``.
+
+    Raises
+    ------
+    UsageError
+        For an unknown command or option, or an option that is not about what is measured.
+    """
+    words = shlex.split(line)
+    if not words or words[0] not in _GROUPS:
+        raise unknown_name("analysis", words[0] if words else "", _GROUPS)
+    group = _group(words[0])
+    named = len(words) > 1 and not words[1].startswith("-")
+    name = words[1] if named else group.default
+    command = command_of(f"{words[0]}.{name}")
+    try:
+        with command.make_context(name, [*words[2 if named else 1 :], "CKPT"]) as context:
+            given = context.params
+    except click.UsageError as error:
+        text = " ".join(error.format_message().split()).removesuffix(".")
+        raise UsageError(f"analysis '{line}': {text} (see 'seqprobe {words[0]} --help')") from None
+    for option in ("output", "figures", "as_json", "quiet"):
+        if given[option]:
+            raise UsageError(f"analysis '{line}' must not say where its result goes; leave it out")
+    if given["device"] != "auto" or given["checkpoints"] != ("CKPT",):
+        raise UsageError(f"analysis '{line}' must not name a device or a checkpoint")
+    own = {str(option.name): given[str(option.name)] for option in command.own}
+    return with_parameters(command, own, given["seed"])
+
+
+def with_parameters(command: AnalysisCommand, own: Mapping[str, Any], seed: int) -> Analysis:
+    """Return what decides the result of a command with these options."""
+    parameters = {key: plain(value) for key, value in own.items()} | {"seed": seed}
+    if own.get("text"):  # the file may change under its name
+        parameters["text_sha256"] = sha256(str(own["text"]))
+    return Analysis(command.full_name, parameters)
+
+
+def measure(
+    checkpoint: Path, analysis: Analysis, device: str, update: Callable[[float, float], None]
+) -> xr.Dataset:
+    """Apply an analysis to a checkpoint file; see `seqprobe.studies.analyses.Measures`."""
+    command = command_of(analysis.name)
+    own = {k: v for k, v in analysis.parameters.items() if k not in ("seed", "text_sha256")}
+    subject = Subject(
+        load_checkpoint(checkpoint), devices.resolve(device), analysis.parameters["seed"], update
+    )
+    return command.measure(subject, **own)
+
+
+def command_of(name: str) -> AnalysisCommand:
+    """Return the command of a name such as ``"memory.profile"``.
+
+    Raises
+    ------
+    UsageError
+        If there is none, with the nearest.
+    """
+    room, _, rest = name.partition(".")
+    if room not in _GROUPS:
+        raise unknown_name("analysis", room, _GROUPS)
+    found = {n: c for n, c in _group(room).commands.items() if isinstance(c, AnalysisCommand)}
+    if rest not in found:
+        raise unknown_name(f"{room} analysis", rest, found)
+    return found[rest]
+
+
+def _group(name: str) -> Any:
+    return importlib.import_module(COMMANDS[name][0]).command

@@ -1,0 +1,84 @@
+"""Analyses by name: what a study asks of every unit, and where the answer is kept.
+
+Analyses are named by their commands, ``"memory profile --max-lag 40"``. The commands stand at the
+end of the house, so that they are found by name when a study has analyses, not imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Analysis", "Measures", "measures", "result_stem"]
+
+_MEASURES = "seqprobe.cli.measures"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An analysis with everything that decides its result, besides the checkpoint.
+
+    Attributes
+    ----------
+    name
+        Room and command, such as ``"memory.profile"``.
+    parameters
+        All options with their values, and the seed.
+    """
+
+    name: str
+    parameters: Mapping[str, Any]
+
+    @cached_property
+    def stem(self) -> str:
+        """Name with a hash of the parameters."""
+        content = [self.name, dict(self.parameters)]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return f"{self.name}-{digest[:8]}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"name": self.name, "parameters": dict(self.parameters)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Analysis:
+        """Return the analysis of `as_dict`."""
+        return cls(content["name"], content["parameters"])
+
+
+class Measures(Protocol):
+    """What the module behind the names offers."""
+
+    def parse(self, line: str) -> Analysis:
+        """Read a command without checkpoints; defaults are filled in."""
+
+    def measure(
+        self,
+        checkpoint: Path,
+        analysis: Analysis,
+        device: str,
+        update: Callable[[float, float], None],
+    ) -> xr.Dataset:
+        """Apply an analysis to a checkpoint file."""
+
+
+def measures() -> Measures:
+    """Return the analyses that seqprobe has."""
+    return cast(Measures, importlib.import_module(_MEASURES))
+
+
+def result_stem(checkpoint: Path, analysis: Analysis) -> Path:
+    """Return where the result for a checkpoint belongs, without its ending.
+
+    ``.nc`` is a result, ``.json`` the reason why there is none.
+    """
+    return checkpoint.parent / "results" / f"{checkpoint.stem}.{analysis.stem}"

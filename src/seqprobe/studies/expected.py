@@ -1,0 +1,178 @@
+"""Does a study say again what it said before? ``expected.toml`` against what was found."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from seqprobe.config import from_mapping
+from seqprobe.errors import UnreadableFileError, UsageError, suggestion, unknown_name
+from seqprobe.studies.collection import collect
+from seqprobe.studies.study import Study
+
+__all__ = ["EXPECTED_FILE", "Verdict", "check"]
+
+EXPECTED_FILE = "expected.toml"
+Statistic = Literal["median", "mean", "min", "max"]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One value that a study is to have.
+
+    Attributes
+    ----------
+    claim
+        In words.
+    variable
+        ``"score"``, or ``"memory.profile/peak_lag"`` for a variable of an analysis.
+    value, tolerance
+        What is expected, and by how much the value found may differ.
+    statistic
+        Over the runs.
+    seeds
+        Least number of different seeds among the runs.
+    size
+        ``"full"`` or ``"smoke"``.
+    """
+
+    claim: str
+    variable: str
+    value: float
+    tolerance: float
+    statistic: Statistic = "median"
+    seeds: int = 1
+    size: Literal["full", "smoke"] = "full"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of an expectation.
+
+    Attributes
+    ----------
+    claim, expected, tolerance
+        As the file says.
+    found
+        NaN if there is nothing to compare.
+    n_runs, n_seeds
+        What the value is from.
+    agrees
+        Whether it is within the tolerance, from enough seeds.
+    reason
+        Why not, if it does not agree.
+    """
+
+    claim: str
+    expected: float
+    tolerance: float
+    found: float
+    n_runs: int
+    n_seeds: int
+    agrees: bool
+    reason: str
+
+
+def check(study: Study) -> list[Verdict]:
+    """Compare a study with the ``expected.toml`` beside its file.
+
+    Every ``[[expect]]`` names a claim, a variable, the value and its tolerance, and may choose runs
+    (``where``, coordinates with values) and places along other dimensions (``at``).
+
+    Raises
+    ------
+    UnreadableFileError
+        If there is no such file, or it is not TOML.
+    UsageError
+        If it expects nothing of this size, or names what the study does not have.
+    """
+    path = study.source.parent / EXPECTED_FILE
+    entries = [entry for entry in _read(path) if entry[0].size == study.size]
+    if not entries:
+        raise UsageError(f"'{path}' expects nothing of size '{study.size}'")
+    tree = collect(study)
+    return [_judge(expected, where, at, tree) for expected, where, at in entries]
+
+
+def _read(path: Path) -> list[tuple[Expectation, dict[str, Any], dict[str, Any]]]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UnreadableFileError(f"'{path}' does not exist; write what you expect") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UnreadableFileError(f"'{path}' is not a TOML file: {error}") from None
+    for key in content:
+        if key != "expect":
+            raise UsageError(
+                f"unknown key '{key}' in '{path}'{suggestion(key, ['expect'])} (allowed: expect)"
+            )
+    entries = []
+    for entry in content.get("expect", []):
+        own = dict(entry)
+        where, at = own.pop("where", {}), own.pop("at", {})
+        missing = {"claim", "variable", "value", "tolerance"} - own.keys()
+        if missing:
+            raise UsageError(f"[[expect]] in '{path}' has no '{min(missing)}'; give it")
+        entries.append((from_mapping(Expectation, own, "expect"), _flat(where), at))
+    return entries
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        name = prefix + key
+        found |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found
+
+
+def _judge(
+    expected: Expectation, where: Mapping[str, Any], at: Mapping[str, Any], tree: xr.DataTree
+) -> Verdict:
+    values = _variable(expected.variable, tree)
+    chosen = np.ones(values.sizes["run"], dtype=bool)
+    for key, wanted in where.items():
+        if key not in values.coords or values[key].dims != ("run",):
+            known = [str(n) for n, c in values.coords.items() if c.dims == ("run",)]
+            raise unknown_name("coordinate", key, known)
+        chosen &= values[key].values == wanted
+    runs = values.isel(run=np.flatnonzero(chosen))
+    for dim, label in at.items():
+        try:
+            runs = runs.sel({dim: label}, method=None if isinstance(label, str) else "nearest")
+        except (KeyError, ValueError):
+            raise UsageError(f"'{expected.variable}' has no {dim} = {label!r}") from None
+    if runs.dims != ("run",):
+        rest = ", ".join(str(dim) for dim in runs.dims if dim != "run")
+        raise UsageError(f"'{expected.variable}' is a number per {rest}; choose one with 'at'")
+    numbers = runs.values.astype(float)
+    there = np.isfinite(numbers)
+    seeds = len(set(runs["seed"].values[there].tolist()))
+    found = float(getattr(np, expected.statistic)(numbers[there])) if there.any() else math.nan
+    reason = ""
+    if not there.any():
+        reason = "no run has it"
+    elif seeds < expected.seeds:
+        reason = f"{seeds} seeds, {expected.seeds} are needed"
+    elif abs(found - expected.value) > expected.tolerance:
+        reason = f"off by {abs(found - expected.value):.3g}"
+    return Verdict(
+        *(expected.claim, expected.value, expected.tolerance, found),
+        *(int(there.sum()), seeds, not reason, reason),
+    )
+
+
+def _variable(name: str, tree: xr.DataTree) -> xr.DataArray:
+    group, _, last = name.rpartition("/")
+    if group and group not in tree.children:
+        raise unknown_name("analysis in this study", group, tree.children)
+    dataset = tree[group].to_dataset() if group else tree.to_dataset()
+    if last not in dataset.data_vars:
+        raise unknown_name("variable", last, map(str, dataset.data_vars))
+    return dataset[last]

@@ -1,0 +1,202 @@
+"""A study: the units of a plan, in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import seqprobe
+from seqprobe.errors import UnreadableFileError
+from seqprobe.files import make_folder
+from seqprobe.studies.analyses import Analysis, measures, result_stem
+from seqprobe.studies.plan import PLAN_FILE, Plan, find_plan, read_plan
+from seqprobe.studies.unit import Unit, UnitFolder, read_json, write_json
+
+__all__ = ["STUDY_FILE", "Skipped", "Study", "is_study", "open_study"]
+
+STUDY_FILE = "plan.json"
+_FORMAT = "seqprobe.study/1"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A combination of settings that cannot be, and why."""
+
+    settings: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """The units of a plan, in a folder.
+
+    Attributes
+    ----------
+    name
+        Of the plan.
+    size
+        ``"full"`` or ``"smoke"``.
+    source
+        The study file.
+    folder
+        Where the units are.
+    units
+        All of them; those of a group stand together.
+    skipped
+        Combinations that cannot be.
+    analyses
+        What is asked of every unit.
+    draw
+        What is drawn at the end.
+    factors
+        Settings that the plan varies, as units name them; architecture and task come first.
+    key
+        Hash of what the study was made from.
+    """
+
+    name: str
+    size: str
+    source: Path
+    folder: Path
+    units: tuple[Unit, ...]
+    skipped: tuple[Skipped, ...]
+    analyses: tuple[Analysis, ...]
+    draw: tuple[str, ...]
+    factors: tuple[str, ...]
+    key: str
+
+    @cached_property
+    def jobs(self) -> tuple[tuple[Unit, ...], ...]:
+        """Units that are trained together."""
+        found: dict[Any, list[Unit]] = {}
+        for unit in self.units:
+            without_seed = repr(sorted(unit.settings.items()))
+            found.setdefault((without_seed, unit.group), []).append(unit)
+        return tuple(map(tuple, found.values()))
+
+    def configurations(self) -> dict[tuple[Any, ...], list[Unit]]:
+        """Return units that differ in their seed alone, by the values of `factors`."""
+        found: dict[tuple[Any, ...], list[Unit]] = {}
+        for unit in self.units:
+            values = tuple(unit.settings.get(key) for key in self.factors)
+            found.setdefault(values, []).append(unit)
+        return found
+
+    def unit_folder(self, unit: Unit) -> UnitFolder:
+        """Return what is on disk of a unit."""
+        return UnitFolder(self.folder, unit.name)
+
+    def result_stems(self) -> tuple[str, ...]:
+        """Return the names, without ending, of the files that analyses leave with every unit."""
+        return tuple(result_stem(Path("model.pt"), analysis).name for analysis in self.analyses)
+
+    def state(self, unit: Unit) -> str:
+        """Return ``todo``, ``started``, ``trained``, ``failed`` or ``done``."""
+        return self.unit_folder(unit).state(self.result_stems())
+
+    def write(self) -> None:
+        """Write the units into the folder, for commands that need not work them out again."""
+        make_folder(self.folder)
+        write_json(
+            self.folder / STUDY_FILE,
+            {
+                "format": _FORMAT,
+                "name": self.name,
+                "size": self.size,
+                "source": str(self.source),
+                "key": self.key,
+                "units": [unit.as_dict() for unit in self.units],
+                "skipped": [{"settings": s.settings, "reason": s.reason} for s in self.skipped],
+                "analyses": [analysis.as_dict() for analysis in self.analyses],
+                "draw": list(self.draw),
+                "factors": list(self.factors),
+            },
+        )
+
+
+def is_study(folder: Path) -> bool:
+    """Say whether a folder holds a study file, or the units of one."""
+    return (folder / STUDY_FILE).is_file() or (folder / PLAN_FILE).is_file()
+
+
+def open_study(
+    path: str | os.PathLike[str], size: str = "full", folder: str | os.PathLike[str] | None = None
+) -> Study:
+    """Return the study of a file.
+
+    Parameters
+    ----------
+    path
+        ``study.toml``, the folder that holds it, or the folder of a study that has been run.
+    size
+        ``"full"`` or ``"smoke"``.
+    folder
+        Where the units are; None for ``runs/<name>``, or ``runs/<name>-smoke``.
+
+    Raises
+    ------
+    UnreadableFileError
+        If the file is missing or not TOML, or data of a task are missing.
+    UsageError
+        For a key that means nothing, with the nearest that does, or a value that is not allowed.
+    """
+    path = Path(path)
+    if (path / STUDY_FILE).is_file() and not (path / PLAN_FILE).is_file():
+        return _read(path, _content(path))
+    plan, file = read_plan(path, size), find_plan(path)
+    home = Path("runs", plan.name if size == "full" else f"{plan.name}-{size}")
+    home = home if folder is None else Path(folder)
+    key = hashlib.sha256(f"{seqprobe.__version__} {size} ".encode() + file.read_bytes()).hexdigest()
+    if (home / STUDY_FILE).is_file():
+        content = _content(home)
+        if content.get("key") == key:
+            return _read(home, content)
+    return _make(plan, file, size, home, key)
+
+
+def _make(plan: Plan, file: Path, size: str, home: Path, key: str) -> Study:
+    # Only here torch is needed: what has been planned once is read.
+    from seqprobe.studies.combinations import make_units
+
+    units, skipped = make_units(plan, file)
+    parse = measures().parse if plan.analyses else None
+    analyses = tuple(parse(line) for line in plan.analyses) if parse else ()
+    return Study(
+        *(plan.name, size, file, home, units, skipped),
+        *(analyses, plan.draw, plan.factors(), key),
+    )
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    content = read_json(folder / STUDY_FILE)
+    if content is None or content.get("format") != _FORMAT:
+        raise UnreadableFileError(
+            f"'{folder / STUDY_FILE}' is not the plan of a study; name its study.toml instead"
+        )
+    return content
+
+
+def _read(folder: Path, content: Mapping[str, Any]) -> Study:
+    try:
+        return Study(
+            name=content["name"],
+            size=content["size"],
+            source=Path(content["source"]),
+            folder=folder,
+            units=tuple(Unit.from_dict(unit) for unit in content["units"]),
+            skipped=tuple(Skipped(s["settings"], s["reason"]) for s in content["skipped"]),
+            analyses=tuple(map(Analysis.from_dict, content["analyses"])),
+            draw=tuple(content["draw"]),
+            factors=tuple(content["factors"]),
+            key=content["key"],
+        )
+    except (KeyError, TypeError) as error:
+        raise UnreadableFileError(
+            f"'{folder / STUDY_FILE}' is damaged ({type(error).__name__}: {error});"
+            " name the study.toml instead"
+        ) from None
