@@ -10,24 +10,23 @@ nn.LSTM between the same input and head, one after another. The rule is `models.
 from __future__ import annotations
 
 import statistics
-import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
-from timing import one_thread, seconds
+from timing import one_thread
 from torch import Tensor, nn
 
+from seqprobe.config import from_mapping
 from seqprobe.device import tune_malloc
-from seqprobe.models import group_size
-from seqprobe.tasks import Batch, make_task
+from seqprobe.models import architecture, group_size
+from seqprobe.tasks import Batch, Split
 from seqprobe.tasks.delay import Delay
 from seqprobe.training import Recipe, TrainConfig
 from seqprobe.training.loop import Trainer
 from seqprobe.training.together import GroupTrainer
-from seqprobe.config import from_mapping
-from seqprobe.models import architecture
 
 S, T = 16, 100
 GROUPS = (2, 4, 8, 16)
@@ -36,17 +35,29 @@ SIZES = [
     *((128, 8), (128, 32), (256, 8), (256, 32)),
 ]
 FEW = [(32, 8), (64, 32), (64, 64), (128, 32), (256, 32)]
-PEERS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+PEERS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 NOWHERE = Path("never-written.pt")
 
 
 class Given(Delay):
     """Recall from 5 steps ago with one batch per seed, so that drawing data costs nothing."""
 
-    @cache  # noqa: B019  # lives as long as the benchmark
-    def batch(self, *args: object, seed: int = 0, **kwargs: object) -> Batch:  # type: ignore[override]
-        """Return the batch of a seed."""
-        return super().batch("train", int(str(args[1])), seed=seed)
+    def batch(
+        self,
+        split: Split,
+        size: int | None = None,
+        *,
+        seed: int = 0,
+        index: int = 0,
+        length: int | None = None,
+    ) -> Batch:
+        """Return the batch of a seed, the same at every update."""
+        return self.drawn(split, size, seed)
+
+    @cache  # noqa: B019  # the task lives as long as its row of the table
+    def drawn(self, split: Split, size: int | None, seed: int) -> Batch:
+        """Draw the batch of a seed, once."""
+        return super().batch(split, size, seed=seed)
 
 
 class Peer(nn.Module):
@@ -59,7 +70,8 @@ class Peer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, T, 1) to (B, T, 1)."""
-        return self.head(self.core(x)[0])
+        y: Tensor = self.head(self.core(x)[0])
+        return y
 
 
 def peer_update(kind: str, width: int, task: Given, batch: Batch) -> Callable[[], None]:
@@ -78,13 +90,23 @@ def peer_update(kind: str, width: int, task: Given, batch: Batch) -> Callable[[]
     return work
 
 
+def seconds(work: Callable[[], object]) -> float:
+    """Return the CPU time of one call."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
 def sides(kind: str, width: int, rows: int) -> dict[str, list[Callable[[], object]]]:
     """Return all ways to take one update of 16 seeds."""
     task = Given(Delay.Config(length=T, delay=5))
     config = from_mapping(architecture(kind).config, {"width": width}, "model")
     recipe = Recipe.of(kind, task, config, TrainConfig(batch=rows))
     cpu = torch.device("cpu")
-    own = [Trainer(Recipe.of(kind, task, config, recipe.config, seed=s), NOWHERE, cpu) for s in range(S)]
+    own = [
+        Trainer(Recipe.of(kind, task, config, recipe.config, seed=s), NOWHERE, cpu)
+        for s in range(S)
+    ]
     found: dict[str, list[Callable[[], object]]] = {"own": [trainer.update for trainer in own]}
     if kind in PEERS:
         batches = [task.batch("train", rows, seed=seed) for seed in range(S)]
@@ -126,7 +148,9 @@ def main() -> None:
     """Print the table."""
     one_thread()
     tune_malloc()
-    print("one update of 16 seeds, one after another / together, T = 100, CPU time, medians in turn")
+    print(
+        "one update of 16 seeds, one after another / together, T = 100, CPU time, medians in turn"
+    )
     print(f"{'':<15}{'own':>8}{'own / groups of':>28}{'own /':>14}{'peer /':>14}")
     heads = "".join(f"{size:>7}" for size in GROUPS)
     print(f"{'':<6}{'H':>4}{'B':>5}{'ms':>8}{heads}" + f"{'rule':>7}{'best':>7}" * 2 + "   sizes")

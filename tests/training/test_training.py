@@ -23,7 +23,7 @@ from seqprobe.errors import (
 from seqprobe.models import MODELS
 from seqprobe.tasks import make_task
 from seqprobe.training import Checkpoint, Progress, TrainConfig, Until, load_checkpoint, train
-from seqprobe.training.loop import learning_rate
+from seqprobe.training.optimizer import learning_rate
 
 SHORT = {"delay": 2, "length": 12}
 

@@ -176,8 +176,7 @@ def analysis_command(
             devices.tune_malloc()
             with progress(quiet, "checkpoints") as update:
                 outcome = analyse_inputs(
-                    *(checkpoints, made, own),
-                    **{"seed": seed, "device": device, "jobs": jobs, "update": update},
+                    checkpoints, made, own, seed=seed, device=device, jobs=jobs, update=update
                 )
             _show(outcome, view, as_json, quiet)
             outcome.report()

@@ -38,6 +38,12 @@ Examples:
 @click.option("--params", metavar="N|20k", help="Choose the width for this number of parameters.")
 @click.option("--steps", type=click.IntRange(0), help="Largest number of updates.")
 @click.option("--until", metavar="METRIC=VALUE", help="Stop at this validation score.")
+@click.option(
+    "--patience",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Stop after N validations in a row that meet --until.",
+)
 @click.option("--resume", is_flag=True, help="Go on after a kill; same settings needed.")
 @click.option("--keep-resume", is_flag=True, help="Keep FILE.resume.pt when training is done.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing checkpoint.")
@@ -50,6 +56,7 @@ def command(
     params: str | None,
     steps: int | None,
     until: str | None,
+    patience: int | None,
     resume: bool,
     keep_resume: bool,
     overwrite: bool,
@@ -67,7 +74,9 @@ def command(
         _set_once(values["train"], "steps", steps, "--steps")
     problem = make_task(task, values["task"])
     model_config = _model_config(model, problem, values["model"], params)
-    stop = None if until is None else Until.parse(until, problem)
+    if patience is not None and until is None:
+        raise UsageError("--patience needs a threshold; give it with --until METRIC=VALUE")
+    stop = None if until is None else Until.parse(until, problem, patience or 1)
     devices.tune_malloc()
 
     with progress(quiet, "updates") as update:

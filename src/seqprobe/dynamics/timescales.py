@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import xarray as xr
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 from torch import Tensor
 
 from seqprobe.dynamics.autocorrelation import (
@@ -240,7 +240,7 @@ def _resampled(
         replicates.append(tau)
     bounds = np.percentile(np.concatenate(replicates), CI, axis=0, method="inverted_cdf")
     # Few trials make percentiles too narrow, by the same factor as normal quantiles.
-    wider = student_t.ppf(0.975, n_trials - 1) / Z
+    wider = stdtrit(n_trials - 1, 0.975) / Z
     with np.errstate(divide="ignore", invalid="ignore"):
         widened = fit.tau * np.exp(wider * np.log(bounds / fit.tau))
     return np.asarray(np.where(np.isfinite(widened), widened, bounds))

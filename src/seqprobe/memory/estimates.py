@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from seqprobe.schema import variable
 
@@ -89,7 +89,7 @@ def jackknife(
     every = np.arange(n)
     left_out = np.stack([measure(np.setdiff1d(every, f)) for f in np.array_split(every, folds)])
     spread = np.square(left_out - left_out.mean(axis=0)).sum(axis=0)
-    half: np.ndarray = np.sqrt((folds - 1) / folds * spread) * student.ppf(0.975, folds - 1)
+    half: np.ndarray = np.sqrt((folds - 1) / folds * spread) * stdtrit(folds - 1, 0.975)
     return measure(every), half
 
 

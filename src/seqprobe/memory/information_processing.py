@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.polynomial import hermite_e, legendre
-from scipy.stats import chi2
+from scipy.special import chdtri
 from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError, UsageError
@@ -235,7 +235,7 @@ def capacities(
     """
     basis = orthonormal_basis(states, precision)
     rank, n = basis.shape[1], len(basis)
-    threshold = float(chi2.ppf(1 - _SPURIOUS, rank) / n)
+    threshold = float(chdtri(rank, _SPURIOUS) / n)
     polynomials = _polynomials(lagged, max(d for f in functions for _, d in f), law)
     found = np.zeros(len(functions))
     for start in range(0, len(functions), _CHUNK):

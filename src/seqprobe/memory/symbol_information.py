@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError
@@ -144,6 +142,10 @@ def _symbols(x: Tensor) -> np.ndarray:
 
 def _probe(fit: np.ndarray, symbols: np.ndarray, test: np.ndarray, kinds: int) -> np.ndarray:
     """Return log-probabilities (N, T, K) of a logistic probe for K kinds of symbols."""
+    # Here, because scikit-learn takes half a second to import, which other measures need not wait.
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     p = np.zeros((*test.shape[:2], kinds))
     met = np.unique(symbols)
     if len(met) == 1:

@@ -89,6 +89,11 @@ class LSTMLayer(RecurrentLayer):
                 put(name, value)
         return o * torch.tanh(c), c
 
+    @property
+    def fused(self) -> bool:
+        """True for the plain form, which torch has a kernel for."""
+        return not (self.cifg or self.peephole)
+
     def _peep(self, gate: str, pre: Tensor, c: Tensor) -> Tensor:
         return torch.addcmul(pre, self.peephole[gate], c) if gate in self.peephole else pre
 
@@ -96,7 +101,7 @@ class LSTMLayer(RecurrentLayer):
         self, x: Tensor, state: State | None = None, trace: Trace | None = None
     ) -> tuple[Tensor, State]:
         """Map (B, T, D) to (B, T, H); see `SequenceModule.forward`."""
-        if trace is not None or self.cifg or self.peephole:
+        if trace is not None or not self.fused:
             return super().forward(x, state, trace)
         start = state if state is not None else self.init_state(len(x))
         weights = [self.weight_ih, self.weight_hh, self.bias, torch.zeros_like(self.bias)]

@@ -58,6 +58,11 @@ class RecurrentLayer(SequenceModule):
 
     parts: tuple[str, ...] = ("h",)
 
+    @property
+    def fused(self) -> bool:
+        """True if `forward` runs on a kernel of torch that is faster than a loop over `cell`."""
+        return False
+
     def __init__(self, d_in: int, width: int, gates: int) -> None:
         super().__init__()
         self.width = width

@@ -1,8 +1,8 @@
 """Networks of one form as one network with a leading axis: what trains seeds together.
 
-A small network spends its time on starting operations, not on numbers. S networks of one form
-share that cost: every weight gets a leading axis S, and a step of all of them is one batched product
-(Lezama-style loops over networks disappear; the cells are those of the single network).
+A small network spends its time on starting operations, not on numbers. S networks of one form share
+that cost: every weight gets a leading axis S, and one batched product is a step of all of them. The
+cells are those of the single network.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from seqprobe.spec import Spec
 __all__ = ["Together", "can_train_together", "group_size"]
 
 _PLAIN = Spec("continuous", 1, "regression", 1)
-_CHUNK = 10  # steps; what a chunk writes is read again while it is still in the cache
-_CACHE = 2**20  # bytes
-_LARGEST = 16
+_CHUNK = 16  # steps; what a chunk writes is read again while it is still in the cache
+_CACHE = 2**21  # bytes
+_SMALLEST, _LARGEST = 4, 16
 
 
 def can_train_together(name: str) -> bool:
@@ -43,20 +43,22 @@ def can_train_together(name: str) -> bool:
     UsageError
         If there is none of that name.
     """
-    return _is_stack(skeleton(name, _PLAIN, architecture(name).config()))
+    return bool(_layers(skeleton(name, _PLAIN, architecture(name).config()).core))
 
 
-def _is_stack(model: Model) -> bool:
-    core = model.core
-    return isinstance(core, Stack) and all(isinstance(x, RecurrentLayer) for x in core.layers)
+def _layers(core: nn.Module) -> list[RecurrentLayer]:
+    """Return the layers of a core if all are recurrent cells, else nothing."""
+    layers = list(core.layers) if isinstance(core, Stack) else []
+    cells = [layer for layer in layers if isinstance(layer, RecurrentLayer)]
+    return cells if len(cells) == len(layers) else []
 
 
 class Together(nn.Module):
     """S networks of one form and different weights, computed as one.
 
-    Parameters have the names of `Model` and a leading axis S: matrices (S, n, m), vectors (S, 1, n).
-    What one network computes does not depend on the others, up to the order in which a product is
-    summed.
+    Parameters have the names of `Model` and a leading axis S: matrices are (S, n, m), vectors
+    (S, 1, n). What one network computes does not depend on the others, except that a product may be
+    summed in another order.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ class Together(nn.Module):
     def __init__(self, models: Sequence[Model]) -> None:
         super().__init__()
         first = models[0]
-        if not _is_stack(first):
+        if not _layers(first.core):
             able = ", ".join(name for name in MODELS if can_train_together(name))
             raise NotApplicableError(
                 f"seeds of '{first.name}' cannot be trained together (allowed: {able});"
@@ -80,8 +82,7 @@ class Together(nn.Module):
             )
         form = copy.deepcopy(first)
         self.tokens = first.spec.input_kind == "token"
-        self.embedding, self.head = form.embedding, form.head
-        self.core = form.core
+        self.embedding, self.core, self.head = form.embedding, form.core, form.head
         self.shapes = {name: p.shape for name, p in first.named_parameters()}
         every = [model.state_dict() for model in models]
         for name in self.shapes:
@@ -93,7 +94,7 @@ class Together(nn.Module):
         setattr(self.get_submodule(owner), last, nn.Parameter(values))
 
     def weights(self, index: int) -> dict[str, Tensor]:
-        """Return the weights of one network, as views, under the names of ``Model.state_dict()``."""
+        """Return the weights of one network as views, by the names of ``Model.state_dict()``."""
         named = dict(self.named_parameters())
         return {
             name: named[name][index].detach().view(shape) for name, shape in self.shapes.items()
@@ -117,7 +118,7 @@ class Together(nn.Module):
         Tensor
             (S, B, T, K).
         """
-        layers: list[RecurrentLayer] = list(self.core.layers)  # type: ignore[arg-type]
+        layers = _layers(self.core)
         x = self._embed(x).transpose(1, 2)
         zeros = [x.new_zeros(len(x), x.shape[2], layer.width) for layer in layers]
         states = [(h,) * len(layer.parts) for h, layer in zip(zeros, layers, strict=True)]
@@ -131,14 +132,15 @@ class Together(nn.Module):
     def _embed(self, x: Tensor) -> Tensor:
         if not self.tokens:
             return x
-        tables: Tensor = self.embedding.weight  # (S, V, E), read as one table of S * V rows
+        tables = self.get_parameter("embedding.weight")  # (S, V, E), read as one of S * V rows
         first = torch.arange(len(tables), device=x.device) * tables.shape[1]
         return F.embedding(x + first[:, None, None], tables.flatten(0, 1))
 
 
 def _map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Map (S, T, B, D) to (S, T, B, K) by weights (S, K, D) and a bias (S, 1, K)."""
-    return affine(bias, x.flatten(1, 2), weight.mT).unflatten(1, x.shape[1:3])
+    y: Tensor = affine(bias, x.flatten(1, 2), weight.mT).unflatten(1, x.shape[1:3])
+    return y
 
 
 def _scan(
@@ -151,9 +153,33 @@ def _scan(
 
 
 def group_size(name: str, config: ModelConfig, batch: int) -> int:
-    """Return how many seeds are best trained together."""
-    layer = skeleton(name, _PLAIN, config).core.layers[0]
-    gates = len(layer.weight_hh) // config.width
-    step = 4 * (gates * config.width**2 + 3 * batch * config.width)
-    fits = min(max(_CACHE // 2 // step, 4), _LARGEST)
+    """Return how many seeds are best trained together: more of small networks.
+
+    The largest power of two of which the weights of all networks and what a step writes fit into
+    2 MiB, 4 bytes * (G H^2 + 3 B H) per network of G gates, but at least 4 and at most 16. It is 1
+    where a network alone runs on a fused kernel, as the plain LSTM does: groups were slower at
+    every size but the smallest (H = 32, B = 8). ``benchmarks/seeds.py`` measures it.
+
+    The size decides the rounding, and so is part of what a run is. It depends on the networks
+    alone, never on the machine, so that a plan made elsewhere is the same plan.
+
+    Parameters
+    ----------
+    name
+        Name of the architecture.
+    config
+        Its settings.
+    batch
+        Sequences per update and seed.
+
+    Returns
+    -------
+    int
+        1 where seeds cannot be trained together, or are faster one after another.
+    """
+    layers = _layers(skeleton(name, _PLAIN, config).core)
+    if not layers or layers[0].fused:
+        return 1
+    step = 4 * (layers[0].weight_hh.numel() + 3 * batch * config.width)
+    fits = min(max(_CACHE // step, _SMALLEST), _LARGEST)
     return 1 << (fits.bit_length() - 1)

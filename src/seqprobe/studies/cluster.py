@@ -171,25 +171,18 @@ def on_slurm(
     UsageError
         If Slurm is not on this machine.
     """
-    with slurm_cluster(queue, walltime, memory) as cluster:
-        cluster.adapt(minimum=0, maximum=min(workers, len(jobs)))
-        with on_dask(jobs, cluster.scheduler_address) as crew:
-            yield crew
-
-
-@contextmanager
-def slurm_cluster(queue: str | None, walltime: str, memory: str) -> Iterator[Any]:
-    """Start a scheduler here that asks Slurm for workers."""
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError:
         raise SeqprobeError(_MISSING) from None
     if shutil.which("sbatch") is None:
-        raise UsageError(
-            "--slurm needs 'sbatch', which is not on this machine; log in to a head node"
-        )
-    cluster = SLURMCluster(queue=queue, walltime=walltime, memory=memory, cores=1, processes=1)
-    try:
-        yield cluster
-    finally:
-        cluster.close()
+        raise UsageError("--slurm needs 'sbatch', which is not on this machine; log in to another")
+    with SLURMCluster(**slurm_settings(queue, walltime, memory)) as cluster:
+        cluster.adapt(minimum=0, maximum=min(workers, len(jobs)))
+        with on_dask(jobs, cluster.scheduler_address) as crew:
+            yield crew
+
+
+def slurm_settings(queue: str | None, walltime: str, memory: str) -> dict[str, Any]:
+    """Return what a worker asks Slurm for: one core, one thread."""
+    return {"queue": queue, "walltime": walltime, "memory": memory, "cores": 1, "processes": 1}

@@ -132,6 +132,7 @@ def _coordinates(
         for key in keys
         if key in study.factors or len({repr(unit.settings.get(key)) for unit in units}) > 1
     ]
+    columns: dict[str, tuple[Sequence[Any], str]]
     columns = {key: ([u.settings.get(key) for u in units], f"setting {key}") for key in differing}
     config = {
         section: [json.dumps(u.recipe[section]["config"], sort_keys=True) for u in units]
@@ -152,7 +153,7 @@ def _coordinates(
     }
 
 
-def _column(values: list[Any]) -> np.ndarray:
+def _column(values: Sequence[Any]) -> np.ndarray:
     """Return values of one kind as an array; what some runs do not have is NaN or empty."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} and kinds:

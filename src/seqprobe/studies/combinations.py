@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from seqprobe.config import fields_of, from_mapping
 from seqprobe.errors import NotApplicableError, SeqprobeError, UsageError, suggestion, unknown_name
@@ -13,6 +16,7 @@ from seqprobe.models import (
     MODELS,
     ModelConfig,
     architecture,
+    build_model,
     can_train_together,
     group_size,
     match_params,
@@ -21,7 +25,7 @@ from seqprobe.models import (
 from seqprobe.studies.plan import Plan, Settings
 from seqprobe.studies.study import Skipped
 from seqprobe.studies.unit import Unit
-from seqprobe.tasks import TASKS, Task, make_task
+from seqprobe.tasks import TASKS, Task, TaskConfig, make_task
 from seqprobe.training import Recipe, TrainConfig, Until
 
 __all__ = ["make_units"]
@@ -45,6 +49,7 @@ def make_units(plan: Plan, file: Path) -> tuple[tuple[Unit, ...], tuple[Skipped,
     points = list(plan.points())
     _check_names(plan, points, file)
     _check_settings(plan, points, file)
+    varied = {*plan.grid, *plan.vary, *(key for case in plan.cases for key in case)}
     units: dict[str, Unit] = {}
     skipped: list[Skipped] = []
     first: SeqprobeError | None = None
@@ -53,7 +58,8 @@ def make_units(plan: Plan, file: Path) -> tuple[tuple[Unit, ...], tuple[Skipped,
             made = _units_of(point, plan)
         except (UsageError, NotApplicableError) as error:
             first = first or error
-            skipped.append(Skipped(point, str(error)))
+            own = {key: value for key, value in point.items() if key in varied}
+            skipped.append(Skipped(own, str(error)))
         else:
             units |= {unit.name: unit for unit in made}
     if first is not None and not units:
@@ -62,28 +68,26 @@ def make_units(plan: Plan, file: Path) -> tuple[tuple[Unit, ...], tuple[Skipped,
 
 
 def _check_names(plan: Plan, points: Iterable[Settings], file: Path) -> None:
-    """Refuse architectures and tasks that do not exist, and sections for those not used."""
-    used: dict[str, None] = {}
+    """Refuse architectures and tasks that do not exist."""
     for point in points:
         for key, kind, known in (("model.name", "model", MODELS), ("task.name", "task", TASKS)):
             if key not in point:
                 raise UsageError(f"'{file}' does not say {key}; give it under [fixed] or [grid]")
             if point[key] not in known:
                 raise unknown_name(kind, str(point[key]), known)
-            used[point[key]] = None
-    for name in plan.per_name:
-        if name not in used:
+    for name in plan.per_name:  # it may be used in the other size only
+        if name not in MODELS and name not in TASKS:
             raise UsageError(
-                f"[for.{name}] of '{file}' is for no model or task of this study"
-                f"{suggestion(name, used)} (allowed: {', '.join(used)})"
+                f"[for.{name}] of '{file}' is for no model or task"
+                f"{suggestion(name, (*MODELS, *TASKS))} (see 'seqprobe ls models' and 'ls tasks')"
             )
 
 
 def _check_settings(plan: Plan, points: list[Settings], file: Path) -> None:
     """Refuse keys that no unit could have and values that no unit with that key could have."""
     classes: dict[str, list[type]] = {
-        "model": [architecture(n).config for n in dict.fromkeys(p["model.name"] for p in points)],
-        "task": [TASKS[name].Config for name in dict.fromkeys(p["task.name"] for p in points)],
+        "model": [architecture(n).config for n in _used(plan, points, "model.name", MODELS)],
+        "task": [TASKS[name].Config for name in _used(plan, points, "task.name", TASKS)],
         "train": [TrainConfig],
     }
     for key, value in plan.assigned():
@@ -103,6 +107,13 @@ def _check_settings(plan: Plan, points: list[Settings], file: Path) -> None:
                 f" (allowed: {', '.join(f'{section}.{n}' for n in known)})"
             )
         from_mapping(owners[0], {name: value}, section)
+
+
+def _used(
+    plan: Plan, points: Iterable[Settings], key: str, known: Mapping[str, Any]
+) -> dict[str, None]:
+    """Return the names that the study uses, or has settings for."""
+    return dict.fromkeys([*(p[key] for p in points), *(n for n in plan.per_name if n in known)])
 
 
 def _units_of(point: Settings, plan: Plan) -> list[Unit]:
@@ -141,8 +152,17 @@ def _recipe(point: Settings) -> Recipe:
         from_mapping(TrainConfig, sections["train"], "train"),
         stop,
     )
-    task.batch("train", 1)  # a task says here which lengths it cannot have
+    _try(model, recipe.model_config, problem, recipe.task.config)
     return recipe
+
+
+@cache
+def _try(model: str, model_config: ModelConfig, problem: str, task_config: TaskConfig) -> None:
+    """Let a model read one sequence: only then some combinations turn out to be impossible."""
+    task = TASKS[problem](task_config)
+    batch = task.batch("train", 1)
+    with torch.no_grad():
+        build_model(model, task.spec, model_config)(batch.inputs)
 
 
 def _model_config(model: str, task: Task, values: Mapping[str, Any]) -> ModelConfig:

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, Generic, Protocol, TypeVar
 
 from seqprobe.errors import SeqprobeError
@@ -103,7 +103,7 @@ class Worker(threading.Thread, Generic[J]):
         except (BrokenPipeError, ValueError):  # it died while it was written to, or half way
             pass
         code = process.wait()
-        self.process = None
+        self.close()
         yield {"event": "died", "reason": _how(code), "words": self.last_words()}
 
     def last_words(self) -> str:
@@ -120,7 +120,8 @@ class Worker(threading.Thread, Generic[J]):
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    pipe.close()
+                    with suppress(BrokenPipeError):  # of what it did not read any more
+                        pipe.close()
 
 
 def _how(code: int) -> str:

@@ -57,8 +57,9 @@ class Standing:
     @property
     def progress(self) -> float:
         """Units that have ended, with the share of those in work."""
-        shares = (r["step"] / max(1, r["steps"]) for r in self.running.values() if "step" in r)
-        return min(len(self.done) + len(self.failed) + sum(shares), self.total)
+        trained = [r for r in self.running.values() if "step" in r]
+        shares: float = sum(r["step"] / max(1, r["steps"]) for r in trained)
+        return min(len(self.done) + len(self.failed) + shares, self.total)
 
 
 def cores() -> int:

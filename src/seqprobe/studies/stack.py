@@ -56,16 +56,16 @@ def stack_results(files: Sequence[Path | None], run: xr.DataArray) -> xr.Dataset
         variables[name] = xr.Variable(("run", *like.dims), values, like.attrs)
     coords = {dim: axis for dim, axis in axes.items() if axis.attrs.get("long_name") is not None}
     data = {name: v for name, v in variables.items() if name not in first.coords}
-    own = {name: v for name, v in variables.items() if name in first.coords}
-    stacked = xr.Dataset(data, {"run": run} | coords | own)
+    extra = {name: v for name, v in variables.items() if name in first.coords}
+    stacked = xr.Dataset(data, {"run": run} | coords | extra)
     said = [None if file is None else _attributes(file) for file in files]
     for key in sorted({key for attrs in said if attrs for key in attrs} - _PER_RUN):
-        values = [None if attrs is None else attrs.get(key) for attrs in said]
-        known = [value for value in values if value is not None]
+        own = [None if attrs is None else attrs.get(key) for attrs in said]
+        known = [value for value in own if value is not None]
         if all(np.array_equal(value, known[0]) for value in known):
             stacked.attrs[key] = known[0]
         else:
-            texts = np.array(["" if v is None else str(v) for v in values], dtype=object)
+            texts = np.array(["" if v is None else str(v) for v in own], dtype=object)
             stacked[key] = variable(("run",), texts, f"{key} of the result", "1")
             stacked = stacked.set_coords(key)
     return stacked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from seqprobe import device as devices
@@ -12,7 +12,7 @@ from seqprobe.config import from_mapping
 from seqprobe.errors import DivergedError
 from seqprobe.files import sha256
 from seqprobe.models import architecture
-from seqprobe.studies.unit import Unit
+from seqprobe.studies.unit import Unit, UnitFolder
 from seqprobe.studies.worker import Job, Report
 from seqprobe.tasks import make_task
 from seqprobe.training import (
@@ -81,20 +81,26 @@ def train_units(
             **arguments,
         )
         for unit in units:
-            yield unit, _ended(unit, job, outcomes[unit.seed])
+            yield unit, _ended(folders[unit.name], recipe, outcomes[unit.seed])
         return
     for unit in units:
         try:
             checkpoint = train(
                 path=folders[unit.name].checkpoint,
                 seed=unit.seed,
-                on_step=lambda now, seed=unit.seed: on_step({seed: now}),
+                on_step=_of_one(unit.seed, on_step),
                 **arguments,
             )
         except DivergedError as error:
             yield unit, error
         else:
-            yield unit, _ended(unit, job, checkpoint)
+            yield unit, _ended(folders[unit.name], recipe, checkpoint)
+
+
+def _of_one(
+    seed: int, on_step: Callable[[Mapping[int, Progress]], None]
+) -> Callable[[Progress], None]:
+    return lambda now: on_step({seed: now})
 
 
 def recipe_of(content: Mapping[str, Any]) -> Recipe:
@@ -119,26 +125,25 @@ def recipe_of(content: Mapping[str, Any]) -> Recipe:
 
 
 def _ended(
-    unit: Unit, job: Job, outcome: Checkpoint | DivergedError
+    folder: UnitFolder, recipe: Recipe, outcome: Checkpoint | DivergedError
 ) -> dict[str, Any] | DivergedError:
     """Return what ``done.json`` says of a unit."""
     if isinstance(outcome, DivergedError):
         return outcome
-    until = unit.recipe["train"]["until"]
-    path = job.unit_folders()[unit.name].checkpoint
-    reached = until is None or "reached" in outcome.stopped
+    folder.write_metrics(outcome.history)  # a kill may have come between the last two files
+    metric, until = recipe.task.metric, recipe.until
+    scores = [entry["score"] for entry in outcome.history]
     return {
-        "sha256": sha256(path),
+        "sha256": sha256(folder.checkpoint),
         "params": outcome.params,
         "best_step": outcome.step,
         "updates": int(outcome.history[-1]["step"]),
         "stopped": outcome.stopped,
-        "reached": reached,
+        "reached": until is None or until.met(scores, metric),
         "solved": outcome.solved,
         "valid": outcome.metrics["valid"],
         "test": outcome.metrics["test"],
-        "metric_unit": outcome.build_task().metric.unit,
-        "chance": outcome.chance,
-        "train_length": outcome.build_task().length,
+        "metric_unit": metric.unit,
+        "train_length": recipe.task.length,
         "libraries": outcome.libraries,
     }

@@ -131,8 +131,8 @@ def _damage(unit: Unit, folder: UnitFolder) -> str | None:
     from seqprobe import schema
     from seqprobe.training import load_checkpoint
 
-    config = folder.config
-    if config is None or Unit.from_dict(config).name != folder.name:
+    config = folder.config or {}
+    if not {"recipe", "group"} <= config.keys() or Unit.from_dict(config).name != folder.name:
         return "config.json is missing, damaged or of another unit"
     done = folder.done
     if done is None:

@@ -119,10 +119,17 @@ def work(job: Job, report: Report) -> bool:
 
 
 def _tidy(folders: Mapping[str, UnitFolder]) -> None:
-    """Remove what a killed process had not finished writing."""
+    """Remove what a killed process had not finished.
+
+    A checkpoint that is neither complete nor has a resume file was the first of a run that ended
+    between the two.
+    """
+    goes_on = any(list(folder.path.glob("*.resume.pt")) for folder in folders.values())
     for folder in folders.values():
         for part in folder.path.rglob("*.part"):
             part.unlink()
+        if folder.done is None and folder.error is None and not goes_on:
+            folder.checkpoint.unlink(missing_ok=True)
 
 
 def _train(job: Job, folders: Mapping[str, UnitFolder], report: Report) -> None:

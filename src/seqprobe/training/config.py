@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from seqprobe.config import bounded
 from seqprobe.errors import UsageError
-from seqprobe.tasks import Task
+from seqprobe.tasks import Metric, Task
 
 __all__ = ["TrainConfig", "Until"]
 
@@ -63,6 +64,13 @@ class Until:
     metric: str
     threshold: float
     patience: int = bounded(1, 1, 10**6)
+
+    def met(self, scores: Sequence[float], metric: Metric) -> bool:
+        """Say whether the last validations, as many as patience asks for, met the threshold."""
+        last = scores[-self.patience :]
+        return len(last) == self.patience and all(
+            metric.reaches(score, self.threshold) for score in last
+        )
 
     @classmethod
     def parse(cls, text: str, task: Task, patience: int = 1) -> Until:

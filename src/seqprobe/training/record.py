@@ -62,11 +62,8 @@ class Record:
     def reached(self) -> bool:
         """Say whether the last validations, as many as patience asks for, met the threshold."""
         until = self.recipe.until
-        if until is None or len(self.history) < until.patience:
-            return False
-        reaches = self.recipe.task.metric.reaches
-        last = self.history[-until.patience :]
-        return all(reaches(entry["score"], until.threshold) for entry in last)
+        scores = [entry["score"] for entry in self.history]
+        return until is not None and until.met(scores, self.recipe.task.metric)
 
     def check(self, model: Model, step: int, what: str, value: float) -> None:
         """Raise if a number is not finite, keeping the best weights if a validation saw any."""

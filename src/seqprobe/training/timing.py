@@ -51,6 +51,7 @@ def seconds_per_update(
     """
     device = device or torch.device("cpu")
     nowhere = Path(os.devnull)
+    trainers: list[Trainer | GroupTrainer]
     if len(seeds) > 1 and can_train_together(recipe.model):
         trainers = [GroupTrainer(recipe, dict.fromkeys(seeds, nowhere), nowhere, device)]
     else:

@@ -73,6 +73,7 @@ class GroupTrainer:
         self.decayed = decayed_names(self.model)
         self.optimizer = self._adamw()
         self.step = 0
+        self.saved = 0
 
     def _adamw(self) -> torch.optim.AdamW:
         return adamw(self.network, self.decayed, self.recipe.config.weight_decay, fused=True)
@@ -87,8 +88,9 @@ class GroupTrainer:
         if self.step == 0:
             scored = self.validate(dict.fromkeys(self.seeds, math.nan))
             if on_validation is not None:
-                for seed in set(scored) - set(self.seeds):  # the others are not saved yet
-                    on_validation(seed, self.records[seed].history)
+                for seed in scored:
+                    if seed not in self.seeds:  # the others are not saved yet
+                        on_validation(seed, self.records[seed].history)
         while self.seeds:
             losses = self.update()
             if self.step % config.eval_every == 0 or self.step == config.steps:
@@ -183,6 +185,7 @@ class GroupTrainer:
             "optimizer": self.optimizer.state_dict(),
         }
         write_tensors(content, self.resume_path)
+        self.saved = self.step
 
     def restore(self) -> None:
         """Go back to where `save` was called; see `seqprobe.training.resume.restore`."""
@@ -196,7 +199,7 @@ class GroupTrainer:
         if type(content["step"]) is not int or not set(content["seeds"]) <= set(self.records):
             raise TypeError("step or seeds are not those of a group")
         diverged = {seed: DivergedError(text) for seed, text in content["diverged"].items()}
-        self.step = content["step"]
+        self.step = self.saved = content["step"]
         self.network.keep([self.seeds.index(seed) for seed in content["seeds"]])
         self.network.load_state_dict(content["weights"])
         self.seeds = content["seeds"]
@@ -204,14 +207,13 @@ class GroupTrainer:
         self.optimizer.load_state_dict(content["optimizer"])
         for seed in self.seeds:
             self.records[seed].restore(content["records"][seed], self.device)
-        self.outcomes = {**diverged}
+        self.outcomes.update(diverged)
 
     def interrupted(self) -> InterruptedRunError:
         """Return the error that says how to go on."""
         how = "before the first validation, so that nothing was kept"
         if self.resume_path.exists():
-            saved = self.records[self.seeds[0]].history[-1]["step"]
-            how = f"the same call with --resume goes on from update {saved}"
+            how = f"the same call with --resume goes on from update {self.saved}"
         return InterruptedRunError(f"interrupted at update {self.step}; {how}")
 
 
@@ -225,7 +227,8 @@ def losses_of(task: Task, outputs: Tensor, batches: Sequence[Batch]) -> Tensor:
     inputs = torch.cat([batch.inputs for batch in batches])
     targets = torch.cat([batch.targets for batch in batches])
     errors = task.errors(outputs.flatten(0, 1), Batch(inputs, targets))
-    return errors.unflatten(0, (len(batches), -1)).mean(dim=1)
+    losses: Tensor = errors.unflatten(0, (len(batches), -1)).mean(dim=1)
+    return losses
 
 
 def train_together(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import xarray as xr
+from matplotlib.figure import Figure
 
 from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.files import make_folder
@@ -49,7 +50,7 @@ def draw_all(study: Study) -> list[Path]:
     return made
 
 
-def _save(figure: object, stem: Path) -> list[Path]:
+def _save(figure: Figure, stem: Path) -> list[Path]:
     from seqprobe import plots
 
     paths = [stem.with_name(f"{stem.name}{ending}") for ending in (".pdf", ".png")]
