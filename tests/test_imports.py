@@ -17,7 +17,7 @@ FOUNDATION = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main_
 # The order in which data flows. A room may import from the foundation and from rooms before it.
 ROOMS = [
     *("data", "tasks", "models", "training", "activations"),
-    *("memory", "capacity", "dynamics", "plots", "cli"),
+    *("memory", "capacity", "dynamics", "studies", "plots", "cli"),
 ]
 FORBIDDEN = {
     "models": {"data", "tasks"},
@@ -25,6 +25,7 @@ FORBIDDEN = {
     "memory": {"data", "training", "activations"},
     "capacity": {"data", "training", "activations"},
     "dynamics": {"data", "training", "activations", "capacity"},
+    "studies": {"data", "activations", "memory", "capacity", "dynamics"},
     "plots": {room for room in ROOMS if room not in ("plots", "cli")},
 }
 

@@ -25,6 +25,7 @@ __all__ = [
     "make_task",
     "memory",
     "plots",
+    "studies",
     "train",
 ]
 
@@ -38,10 +39,10 @@ _HOME = {
     "make_task": "seqprobe.tasks",
     "train": "seqprobe.training",
 }
-_ROOMS = ("activations", "capacity", "dynamics", "memory", "plots")
+_ROOMS = ("activations", "capacity", "dynamics", "memory", "plots", "studies")
 
 if TYPE_CHECKING:
-    from seqprobe import activations, capacity, dynamics, memory, plots
+    from seqprobe import activations, capacity, dynamics, memory, plots, studies
     from seqprobe.models import Trace, build_model
     from seqprobe.spec import Spec
     from seqprobe.tasks import Batch, make_task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from seqprobe.errors import (
     UnreadableFileError,
     UsageError,
 )
-from seqprobe.studies import is_study, of_study, open_study
+from seqprobe.studies import Study, is_study, of_study, open_study
 from seqprobe.training import RESUME_SUFFIX, Checkpoint, load_checkpoint
 
 __all__ = ["RETRAINED_SUFFIX", "Outcome", "analyse_all", "expand"]
@@ -77,9 +78,10 @@ def expand(paths: Sequence[str]) -> tuple[dict[Path, bool], list[dict[str, Any]]
     for path in map(Path, paths):
         if path.suffix == ".toml" or (path.is_dir() and is_study(path)):
             study = open_study(path)
-            inside, left_out = of_study(study)
-            skipped += [_skip(unit, NotApplicableError(why)) for unit, why in left_out.items()]
             path = study.folder
+            inside, left_out = of_study(study)
+            if left_out:
+                skipped.append(_skip(path, NotApplicableError(_left_out(study, left_out))))
         elif path.is_dir():
             inside = sorted(p for p in path.rglob("*.pt") if _is_own(p.relative_to(path)))
         else:
@@ -90,6 +92,16 @@ def expand(paths: Sequence[str]) -> tuple[dict[Path, bool], list[dict[str, Any]]
             skipped.append(_skip(path, UnreadableFileError(reason)))
         found |= {file: os.access(file.parent, os.W_OK) for file in inside}
     return found, skipped
+
+
+def _left_out(study: Study, left_out: dict[Path, str]) -> str:
+    """Return a line about the units of a study that do not count."""
+    kinds = Counter(why.partition(":")[0] for why in left_out.values())
+    said = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return (
+        f"{len(left_out)} of {len(study.units)} units are left out: {said};"
+        " 'seqprobe study status' names them"
+    )
 
 
 def _is_own(path: Path) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqprobe.models.architecture import Architecture, ModelConfig, recurrent_stack
-from seqprobe.models.recurrent import Put, RecurrentLayer, affine
+from seqprobe.models.recurrent import Put, RecurrentLayer, affine, product
 
 __all__ = ["ARCHITECTURE", "GRUConfig", "GRULayer"]
 
@@ -74,7 +74,7 @@ class GRULayer(RecurrentLayer):
         sizes = [2 * self.width, self.width]
         gates_in, candidate_in = inputs_t.split(sizes, dim=-1)
         if self.reset == "after":
-            gates_rec, candidate_rec = (h @ weight).split(sizes, dim=-1)
+            gates_rec, candidate_rec = product(h, weight).split(sizes, dim=-1)
             r, z = torch.sigmoid(gates_in + gates_rec).chunk(2, dim=-1)
             n = torch.tanh(torch.addcmul(candidate_in, r, candidate_rec + self.bias_n))
             new = torch.lerp(n, h, z)

@@ -14,9 +14,14 @@ from seqprobe.models.base import SequenceModule
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
-__all__ = ["Put", "RecurrentLayer", "affine"]
+__all__ = ["Put", "RecurrentLayer", "affine", "product"]
 
 Put = Callable[[str, Tensor], None]
+
+
+def product(h: Tensor, weight: Tensor) -> Tensor:
+    """Return ``h @ weight`` of one network, or of S networks at once; see `affine`."""
+    return torch.mm(h, weight) if h.dim() == 2 else torch.bmm(h, weight)
 
 
 def affine(offset: Tensor, h: Tensor, weight: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seqprobe.plots.dots import named_rows
 from seqprobe.plots.lines import Panel, by_task, draw, median_interval, plain_log
@@ -34,7 +35,7 @@ def learning_curves(training: xr.Dataset, ax: Axes | None = None) -> Axes:
     _scale(ax.set_yscale, kept["score"].values)
     for group in groups(kept, "model"):
         draw(ax, group, "score", x="step")
-    ax.set_xlim(0, float(training["step"].max()))
+    ax.set_xlim(0, max(1.0, float(training["step"].max())))
     ax.set_xlabel("updates")
     ax.set_ylabel(f"validation {_metric(training)}")
     if ax.get_yscale() == "log":
@@ -66,6 +67,8 @@ def final_scores(training: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_xlabel(f"last validation {_metric(training)}")
     if ax.get_xscale() == "log":
         plain_log(ax.xaxis)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     return ax
 
 

@@ -145,8 +145,11 @@ def _judge(
     runs = values.isel(run=np.flatnonzero(chosen))
     for dim, label in at.items():
         try:
-            runs = runs.sel({dim: label}, method=None if isinstance(label, str) else "nearest")
-        except (KeyError, ValueError):
+            if dim in runs.dims and dim not in runs.coords:  # it has no labels but positions
+                runs = runs.isel({dim: label})
+            else:
+                runs = runs.sel({dim: label}, method=None if isinstance(label, str) else "nearest")
+        except (KeyError, ValueError, IndexError, TypeError):
             raise UsageError(f"'{expected.variable}' has no {dim} = {label!r}") from None
     if runs.dims != ("run",):
         rest = ", ".join(str(dim) for dim in runs.dims if dim != "run")

@@ -87,7 +87,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
             return {
                 name: item.asstr()[...] if item.dtype.kind == "O" else item[...]
                 for name, item in content.items()
-                if not item.attrs.get("NAME", b"").startswith(b"This is a netCDF dimension but")
+                if isinstance(item, h5py.Dataset) and not _is_bare(item)
             }
     except (OSError, ValueError, KeyError) as error:
         raise UnreadableFileError(
@@ -95,11 +95,18 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
         ) from None
 
 
+def _is_bare(item: h5py.Dataset) -> bool:
+    """Say whether it stands for a dimension without labels."""
+    name = item.attrs.get("NAME", b"")
+    return isinstance(name, bytes) and name.startswith(b"This is a netCDF dimension but")
+
+
 def _attributes(file: Path) -> dict[str, Any]:
     """Return what a result says of itself."""
     with h5py.File(file, "r") as content:
         plain = {key: value for key, value in content.attrs.items() if not key.startswith("_")}
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in plain.items()}
+    # A number is stored as an array of one.
+    return {k: v.item() if getattr(v, "size", 0) == 1 else v for k, v in plain.items()}
 
 
 def _template(
@@ -161,14 +168,15 @@ def _stacked(
             return np.stack([arrays[name] for arrays in present]).astype(like.dtype)
     dtype, missing = _with_missing(like.dtype)
     values = np.full((len(read), *shape), missing, dtype)
-    for row, arrays in zip(values, read, strict=True):
+    for i, arrays in enumerate(read):
         if arrays is None or name not in arrays:
             continue
         places = [
             _places(arrays, str(dim), size, axes)
             for dim, size in zip(like.dims, arrays[name].shape, strict=True)
         ]
-        row[np.ix_(*places) if places else ()] = arrays[name]
+        where: tuple[Any, ...] = (i, *np.ix_(*places))
+        values[where] = arrays[name]
     return values
 
 

@@ -116,8 +116,8 @@ class GroupTrainer:
         ]
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, config)
-        outputs = self.network(torch.stack([batch.inputs for batch in batches]))
-        losses = losses_of(task, outputs, batches)
+        inputs = torch.stack([batch.inputs for batch in batches])
+        losses = losses_of(task, inputs, self.network(inputs), batches)
         self.optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()  # no weight is in two of them
         norms = clip_each(self.network.parameters(), config.clip)
@@ -217,16 +217,25 @@ class GroupTrainer:
         return InterruptedRunError(f"interrupted at update {self.step}; {how}")
 
 
-def losses_of(task: Task, outputs: Tensor, batches: Sequence[Batch]) -> Tensor:
-    """Return the training loss of every network, (S,), from outputs (S, B, T, K)."""
+def losses_of(task: Task, inputs: Tensor, outputs: Tensor, batches: Sequence[Batch]) -> Tensor:
+    """Return the training loss of every network, (S,).
+
+    Parameters
+    ----------
+    task
+        The task.
+    inputs, outputs
+        Of all networks, (S, B, T, ...).
+    batches
+        What each of them read.
+    """
     if type(task).loss is not Task.loss or any(batch.mask is not None for batch in batches):
         pairs = zip(outputs.unbind(0), batches, strict=True)
         return torch.stack([task.loss(own, batch) for own, batch in pairs])
     # The loss is the mean of the errors of sequences, which know nothing of each other: one call.
     # Not with masks, because a batch may score as many steps of each of its sequences as it likes.
-    inputs = torch.cat([batch.inputs for batch in batches])
     targets = torch.cat([batch.targets for batch in batches])
-    errors = task.errors(outputs.flatten(0, 1), Batch(inputs, targets))
+    errors = task.errors(outputs.flatten(0, 1), Batch(inputs.flatten(0, 1), targets))
     losses: Tensor = errors.unflatten(0, (len(batches), -1)).mean(dim=1)
     return losses
 

@@ -35,7 +35,8 @@ FAILED_UNITS = 5
     "--only",
     multiple=True,
     metavar="KEY=VALUE|NAME",
-    help="Some units: by setting, seed, or name with * and ?; may be repeated.",
+    help="Some units: by setting, seed, or name with * and ?; may be repeated. Seeds that are"
+    " trained together run together.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Work on this Dask cluster.")
 @click.option("--slurm", is_flag=True, help="Start workers through Slurm.")
