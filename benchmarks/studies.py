@@ -56,20 +56,13 @@ def kills(sweep: Path, times: int) -> None:
         seconds = study("run", sweep, "--folder", calm, "--quiet")
         print(f"undisturbed: {seconds:.0f} s, {len(units(calm))} units")
         for i in range(times):
-            moment = rng.uniform(1, 12)
-            process = subprocess.Popen(
-                [*SEQPROBE, "study", "run", str(sweep), "--folder", str(disturbed), "--quiet"],
-                start_new_session=True,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            try:
-                process.wait(timeout=moment)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            moment = rng.uniform(0, 2 * seconds / times)
+            landed = kill_after(sweep, disturbed, moment)
             done = len(list(disturbed.glob("*/done.json")))
-            print(f"kill {i + 1} after {moment:.1f} s: {done} units done")
+            said = (
+                f"kill {i + 1}, {moment:.2f} s after the first file changed" if landed else "ended"
+            )
+            print(f"{said}: {done} units trained", flush=True)
         study("run", sweep, "--folder", disturbed, "--quiet")
         study("validate", sweep, "--folder", disturbed)
         different = differences(calm, disturbed)
@@ -77,6 +70,31 @@ def kills(sweep: Path, times: int) -> None:
         for line in different[0]:
             print(f"  {line}")
         sys.exit(bool(different[0]))
+
+
+def kill_after(sweep: Path, folder: Path, moment: float) -> bool:
+    """Kill a run and its workers so many seconds after it began to work; False if it had ended."""
+    before = newest(folder)
+    process = subprocess.Popen(
+        [*SEQPROBE, "study", "run", str(sweep), "--folder", str(folder), "--quiet"],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while newest(folder) == before and process.poll() is None:
+        time.sleep(0.01)
+    try:
+        process.wait(timeout=moment)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def newest(folder: Path) -> int:
+    """Return when a file of a unit was last written."""
+    return max((path.stat().st_mtime_ns for path in folder.glob("*/*")), default=0)
 
 
 def units(folder: Path) -> list[str]:
@@ -93,13 +111,17 @@ def differences(one: Path, other: Path) -> tuple[list[str], int]:
     for name in units(one):
         files = {p.relative_to(one / name) for p in (one / name).rglob("*") if p.is_file()}
         others = {p.relative_to(other / name) for p in (other / name).rglob("*") if p.is_file()}
-        lock = {Path("lock")}  # left by a process that was killed, empty, and not a result
-        found += [f"{name}/{path}: only in one" for path in (files ^ others) - lock]
-        for path in sorted((files & others) - lock):
+        found += [f"{name}/{path}: only in one" for path in files ^ others if not is_lock(path)]
+        for path in sorted(path for path in files & others if not is_lock(path)):
             compared += 1
             if content(one / name / path) != content(other / name / path):
                 found.append(f"{name}/{path}")
     return found, compared
+
+
+def is_lock(path: Path) -> bool:
+    """Say whether a file is an empty one that only says who is at work."""
+    return path.name == "lock" or path.suffix == ".lock"
 
 
 def content(path: Path) -> object:

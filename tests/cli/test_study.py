@@ -14,7 +14,7 @@ import xarray as xr
 
 from cli.conftest import Seqprobe
 from seqprobe.cli import batch
-from seqprobe.studies import open_study, status
+from seqprobe.studies import cluster, open_study, status
 
 STUDY = """
 name = "tiny"
@@ -133,7 +133,7 @@ def test_a_study_with_failed_units_ends_with_code_5(study: Seqprobe) -> None:
     assert "diverged: rnn-delay-s0" in result.out
     assert "threshold not reached: tcn-delay-s0" in result.out
     assert len(study("study retry . --json").json["units"]) == 2
-    assert "0 units will be run again" in study("study retry .").err
+    assert "0 units will be run again" in study("study retry .").out
     result = study("study collect . -o x.nc")
     assert result.code == 2 and "nothing to collect yet: 2 not done, 2 threshold" in result.error
 
@@ -161,7 +161,10 @@ def test_a_drawing_that_fails_says_why(study: Seqprobe) -> None:
         ("study status zoo", 3, "folder 'zoo' holds no study.toml"),
     ],
 )
-def test_mistakes_are_one_line(study: Seqprobe, line: str, code: int, said: str) -> None:
+def test_mistakes_are_one_line(
+    study: Seqprobe, line: str, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_SECONDS_TO_CONNECT", 1)
     result = study(line)
     assert result.code == code
     assert said in result.error
@@ -216,10 +219,10 @@ def test_units_that_do_not_count_are_left_out_of_an_analysis(study: Seqprobe) ->
 def test_results_of_a_folder_are_kept_until_a_checkpoint_changes(seqprobe: Seqprobe) -> None:
     line = "memory zoo --sequences 2 --max-lag 3 --json"
     first = seqprobe(line).json
-    kept = {p: p.stat().st_mtime_ns for p in Path("zoo/results").iterdir()}
+    kept = {p: p.stat().st_mtime_ns for p in Path("zoo/results").glob("[!.]*")}
     assert len(kept) == 3
     assert seqprobe(line).json == first
-    assert {p: p.stat().st_mtime_ns for p in Path("zoo/results").iterdir()} == kept
+    assert {p: p.stat().st_mtime_ns for p in Path("zoo/results").glob("[!.]*")} == kept
     Path("zoo/tcn.pt").write_bytes(Path("zoo/gru.pt").read_bytes())
     again = seqprobe(line).json
     assert again["results"][2]["lags"] == first["results"][2]["lags"]
@@ -250,7 +253,7 @@ def test_a_folder_is_analysed_by_several_processes(seqprobe: Seqprobe) -> None:
     Path("zoo/c.pt").write_bytes(b"PK")
     parallel = seqprobe("fixed-points zoo --starts 8 --json --jobs 2")
     assert parallel.code == 3 and "'zoo/c.pt'" in parallel.err
-    kept = {p.name.split(".")[0]: p for p in Path("zoo/results").iterdir()}
+    kept = {p.name.split(".")[0]: p for p in Path("zoo/results").glob("[!.]*")}
     assert set(kept) == {"a", "b", "gru", "rnn", "tcn"}
     assert len(parallel.json["results"]) == 5
     alone = seqprobe("fixed-points zoo/gru.pt --starts 8 --json").json["results"][0]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
+import seqprobe.studies.cluster as cluster_module
 from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.studies import on_dask, on_slurm, open_study, run, validate
 from seqprobe.studies.running import Standing
@@ -42,7 +43,10 @@ def test_a_local_cluster_does_what_one_process_does(tmp_path: Path) -> None:
         assert a.checkpoint.read_bytes() == b.checkpoint.read_bytes()
 
 
-def test_an_address_where_nobody_answers_is_one_line(tmp_path: Path) -> None:
+def test_an_address_where_nobody_answers_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_module, "_SECONDS_TO_CONNECT", 1)
     study = make(tmp_path)
     with (
         pytest.raises(SeqprobeError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"),

@@ -202,7 +202,7 @@ def test_units_below_the_threshold_are_listed_and_left_out(tmp_path: Path) -> No
 def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     study = make(tmp_path, 'analyses = ["capacity ess --sequences 2"]\n' + TINY)
     finish(study)
-    (path,) = study.unit_folder(study.units[1]).results.iterdir()
+    (path,) = study.unit_folder(study.units[1]).results.glob("*.nc")
     path.write_bytes(b"no")
     with pytest.raises(UnreadableFileError, match=r"capacity\.ess.* is damaged"):
         collect(study)

@@ -99,7 +99,7 @@ def test_impossible_combinations_are_skipped_with_the_reason(tmp_path: Path) -> 
     reasons = [skipped.reason for skipped in study.skipped]
     assert len(reasons) == 3
     assert any("max_length" in reason for reason in reasons)
-    assert any("length 8 is too short" in reason for reason in reasons)
+    assert any("length 8 leaves no step" in reason for reason in reasons)
     assert study.skipped[0].settings == {"model.name": "rnn", "task.delay": 9}
 
 

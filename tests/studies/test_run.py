@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import filelock
 import pytest
 
-from seqprobe.studies import retry, run, status, validate
+from seqprobe.studies import Study, retry, run, status, validate
 from seqprobe.studies.pool import on_this_machine
 from seqprobe.studies.running import Standing
 from seqprobe.studies.worker import Job, work
@@ -41,7 +42,7 @@ def test_a_unit_ends_with_checkpoint_metrics_results_and_a_summary(tmp_path: Pat
     assert "NaN" not in folder.metrics.read_text()
     done = folder.done
     assert done is not None and done["updates"] == 6 and done["reached"]
-    assert sorted(p.suffix for p in folder.results.iterdir()) == [".nc"]
+    assert [p.name.split("-")[0] for p in folder.results.glob("[!.]*")] == ["model.capacity.ess"]
     assert not list(study.folder.rglob("*.part")) + list(study.folder.rglob("*.resume.pt"))
     assert validate(study) == []
 
@@ -73,7 +74,7 @@ def test_an_analysis_without_meaning_for_a_model_is_kept_as_such(tmp_path: Path)
     study = make(tmp_path, text.replace("width = 4", "width = 4, heads = 1, layers = 1"))
     finish(study)
     assert _states(study) == ["done", "done"]
-    (kept,) = study.unit_folder(study.units[0]).results.iterdir()
+    (kept,) = study.unit_folder(study.units[0]).results.glob("*.json")
     assert "grows" in json.loads(kept.read_text())["reason"]
 
 
@@ -225,6 +226,26 @@ def test_two_runs_share_the_work(tmp_path: Path) -> None:
     assert validate(study) == []
 
 
+def test_workers_end_with_a_parent_that_is_killed_and_nothing_has_failed(tmp_path: Path) -> None:
+    study = make(tmp_path, LONG)
+    study.write()
+    code = f"import seqprobe.studies as s; s.run(s.open_study({str(study.folder)!r}), jobs=1)"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    _wait_for(study, "running", lambda: study.unit_folder(study.units[0]).metrics.exists())
+    parent.kill()
+    parent.wait()
+    _wait_for(study, "started")
+    assert study.unit_folder(study.units[0]).error is None
+
+
+def _wait_for(study: Study, state: str, more: Callable[[], bool] = lambda: True) -> None:
+    """Wait until the first unit is in a state."""
+    deadline = time.monotonic() + 30
+    while not (status(study)[0].state == state and more()):
+        assert time.monotonic() < deadline, status(study)[0]
+        time.sleep(0.05)
+
+
 def test_interrupting_ends_every_process_and_the_next_run_goes_on(tmp_path: Path) -> None:
     study = make(tmp_path, LONG)
 
@@ -234,11 +255,7 @@ def test_interrupting_ends_every_process_and_the_next_run_goes_on(tmp_path: Path
 
     with pytest.raises(KeyboardInterrupt):
         run(study, jobs=1, on_change=interrupt)
-    lock = study.unit_folder(study.units[0]).path / "lock"
-    deadline = time.monotonic() + 10
-    while status(study)[0].state == "running" and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert status(study)[0].state == "started" and lock.exists()
+    _wait_for(study, "started")
 
 
 class Nonsense:

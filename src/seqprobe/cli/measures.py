@@ -60,8 +60,9 @@ def parse(line: str) -> Analysis:
 def with_parameters(command: AnalysisCommand, own: Mapping[str, Any], seed: int) -> Analysis:
     """Return what decides the result of a command with these options."""
     parameters = {key: plain(value) for key, value in own.items()} | {"seed": seed}
-    if own.get("text"):  # the file may change under its name
-        parameters["text_sha256"] = sha256(str(own["text"]))
+    text = own.get("text")
+    if text is not None and Path(text).is_file():  # it may change under its name
+        parameters["text_sha256"] = sha256(text)
     return Analysis(command.full_name, parameters)
 
 

@@ -157,8 +157,8 @@ def group_size(name: str, config: ModelConfig, batch: int) -> int:
 
     The largest power of two of which the weights of all networks and what a step writes fit into
     2 MiB, 4 bytes * (G H^2 + 3 B H) per network of G gates, but at least 4 and at most 16. It is 1
-    where a network alone runs on a fused kernel, as the plain LSTM does: groups were slower at
-    every size but the smallest (H = 32, B = 8). ``benchmarks/seeds.py`` measures it.
+    where a network alone runs on a fused kernel, as the plain LSTM does: groups are slower at
+    every size that ``benchmarks/seeds.py`` measures.
 
     The size decides the rounding, and so is part of what a run is. It depends on the networks
     alone, never on the machine, so that a plan made elsewhere is the same plan.

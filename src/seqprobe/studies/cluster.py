@@ -25,6 +25,9 @@ __all__ = ["DaskCrew", "on_dask", "on_slurm"]
 _SECONDS_TO_CONNECT = 10
 _MISSING = "a Dask cluster needs the extra: pip install 'seqprobe[cluster]'"
 
+# Under which workers say how far they are.
+_TOPIC = "seqprobe"
+
 # A worker process may have several threads, and the random state of torch has one owner.
 _one_at_a_time = threading.Lock()
 
@@ -32,13 +35,16 @@ _one_at_a_time = threading.Lock()
 def run_job(content: str) -> str:
     """Work on a job in a worker of Dask; return ``finished`` or ``busy``."""
     import torch
+    from distributed import get_worker
 
     from seqprobe.device import tune_malloc
 
+    worker = get_worker()
     with _one_at_a_time:
         tune_malloc()
         torch.set_num_threads(1)
-        finished = work(Job.from_dict(json.loads(content)), lambda message: None)
+        job = Job.from_dict(json.loads(content))
+        finished = work(job, lambda message: worker.log_event(_TOPIC, message))
     return "finished" if finished else "busy"
 
 
@@ -55,8 +61,10 @@ class DaskCrew:
 
     def __init__(self, client: Client, jobs: Sequence[Job]) -> None:
         self.client = client
-        self.events: queue.SimpleQueue[tuple[Job, Future]] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[tuple[Job, Future | dict[str, Any]]] = queue.SimpleQueue()
         self.open: dict[str, Future] = {}
+        self.job_of = {unit.name: job for job in jobs for unit in job.units}
+        client.subscribe_topic(_TOPIC, self.hear)
         for priority, job in enumerate(jobs):
             self.submit(job, priority=-priority)
 
@@ -69,6 +77,13 @@ class DaskCrew:
         self.open[job.units[0].name] = future
         future.add_done_callback(lambda done, job=job: self.events.put((job, done)))
 
+    def hear(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Take what a worker says about its progress."""
+        message = event[1]
+        job = self.job_of.get(message["unit"])  # of another run, if it is not there
+        if job is not None:
+            self.events.put((job, message))
+
     def next_event(self, seconds: float) -> tuple[Job, dict[str, Any]] | None:
         """Return what became of a job, or None if nothing did for so long.
 
@@ -78,16 +93,18 @@ class DaskCrew:
             If the scheduler is gone.
         """
         try:
-            job, future = self.events.get(timeout=seconds)
+            job, said = self.events.get(timeout=seconds)
         except queue.Empty:
             if self.client.status not in ("running", "connecting"):
                 raise _gone() from None
             return None
-        if future.status == "finished":
-            return job, {"event": str(future.result())}
-        if future.status in ("cancelled", "lost"):
+        if isinstance(said, dict):
+            return job, said
+        if said.status == "finished":
+            return job, {"event": str(said.result())}
+        if said.status in ("cancelled", "lost"):
             raise _gone()
-        error = future.exception()
+        error = said.exception()
         return job, {"event": "died", "reason": _said(error), "words": repr(error)}
 
     def close(self) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import filelock
+
 from seqprobe import schema
 from seqprobe.errors import NotApplicableError, UnreadableFileError
 from seqprobe.files import make_folder, sha256
@@ -73,6 +75,20 @@ def analyse(
         return found
     stem = result_stem(checkpoint, analysis)
     make_folder(stem.parent)
+    # Whoever asks the same at the same time waits, and finds the answer.
+    with filelock.FileLock(stem.parent / f".{checkpoint.stem}.lock"):
+        found = stored(checkpoint, analysis)
+        return found if found is not None else _made(checkpoint, analysis, stem, device, update)
+
+
+def _made(
+    checkpoint: Path,
+    analysis: Analysis,
+    stem: Path,
+    device: str,
+    update: Callable[[float, float], None],
+) -> xr.Dataset:
+    """Compute a result and keep it, or the reason why there is none."""
     try:
         result = measures().measure(checkpoint, analysis, device, update)
     except NotApplicableError as error:

@@ -138,7 +138,8 @@ def _drive(
                 job, message = event
                 ours = [unit for unit in job.units if unit.name in names]
                 if message["event"] == "progress":
-                    standing.running[message["unit"]] = message
+                    if message["unit"] not in standing.done:  # messages of a cluster may be late
+                        standing.running[message["unit"]] = message
                 elif message["event"] == "busy":
                     standing.elsewhere |= {unit.name for unit in ours}
                     again.append((time.monotonic() + _SECONDS_TO_WAIT_FOR_OTHERS, job))

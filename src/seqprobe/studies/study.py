@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 import seqprobe
 from seqprobe.errors import UnreadableFileError
 from seqprobe.files import make_folder
@@ -102,6 +104,14 @@ class Study:
     def write(self) -> None:
         """Write the units into the folder, for commands that need not work them out again."""
         make_folder(self.folder)
+        with self.lock():
+            self._write()
+
+    def lock(self) -> filelock.FileLock:
+        """Return the lock of the files that the whole study shares; another run waits for it."""
+        return filelock.FileLock(self.folder / ".lock")
+
+    def _write(self) -> None:
         write_json(
             self.folder / STUDY_FILE,
             {

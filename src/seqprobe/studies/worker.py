@@ -208,8 +208,13 @@ def serve(jobs: TextIO, out: TextIO) -> None:
     """Work on jobs, one JSON object per line, until there are no more."""
 
     def report(message: dict[str, Any]) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
+        try:
+            out.write(json.dumps(message) + "\n")
+            out.flush()
+        except BrokenPipeError:
+            # The parent is gone, and this process with it: not an error of the unit it is at, which
+            # the next run goes on with from what is on disk.
+            os._exit(1)
 
     report({"event": "ready"})
     for line in jobs:
@@ -248,10 +253,7 @@ def main() -> None:
 
     tune_malloc()
     torch.set_num_threads(1)
-    try:
-        serve(sys.stdin, messages)
-    except BrokenPipeError:  # the parent is gone; the next run goes on from what is on disk
-        os._exit(1)
+    serve(sys.stdin, messages)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,9 @@ from seqprobe.studies import check as check_study
 from seqprobe.studies import collect as collect_study
 from seqprobe.studies import open_study, write_study
 from seqprobe.studies.export import STUDY_TYPES
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 EXAMPLES = """\b
 Examples:
@@ -92,14 +96,26 @@ def command(
             }
         )
     elif not quiet:
-        groups = ", ".join(tree.children)
-        click.echo(
-            f"{tree.sizes['run']} runs, {n_excluded} excluded (group 'excluded' says why);"
-            f" groups: {groups}",
-            err=True,
+        table(
+            ["group", "dimensions", "variables"],
+            [
+                [name, " x ".join(f"{d} {n}" for d, n in sizes.items()), str(count)]
+                for name, sizes, count in _groups(tree)
+            ],
         )
+        if n_excluded:
+            click.echo(f"{n_excluded} units do not count; the group 'excluded' says why", err=True)
         for output in (*outputs, *figures):
             click.echo(f"wrote {output}", err=True)
+
+
+def _groups(tree: xr.DataTree) -> list[tuple[str, dict[str, int], int]]:
+    """Return name, sizes and number of variables of the root and every group."""
+    nodes = {"/": tree, **tree.children}
+    return [
+        (name, {str(d): n for d, n in node.sizes.items()}, len(node.data_vars))
+        for name, node in nodes.items()
+    ]
 
 
 @click.command("check", epilog=EXAMPLES)

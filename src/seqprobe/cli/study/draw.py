@@ -33,6 +33,11 @@ def draw_all(study: Study) -> list[Path]:
     if not study.draw:
         return []
     home = make_folder(study.folder / "figures")
+    with study.lock():
+        return _draw_into(home, study)
+
+
+def _draw_into(home: Path, study: Study) -> list[Path]:
     tree = collect(study)
     collected = study.folder / "study.nc"
     write_study(tree, collected)

@@ -133,7 +133,7 @@ def retry(file: str, size: str, folder: str | None, as_json: bool) -> None:
     else:
         for unit in found:
             click.echo(unit.name)
-        click.echo(f"{len(found)} units will be run again by 'seqprobe study run'", err=True)
+        click.echo(f"{len(found)} units will be run again by 'seqprobe study run'")
 
 
 @click.command("validate", epilog=EXAMPLES)
