@@ -62,8 +62,10 @@ class Record:
     def reached(self) -> bool:
         """Say whether the last validations, as many as patience asks for, met the threshold."""
         until = self.recipe.until
-        scores = [entry["score"] for entry in self.history]
-        return until is not None and until.met(scores, self.recipe.task.metric)
+        if until is None:
+            return False
+        scores = [entry["score"] for entry in self.history[-until.patience :]]
+        return until.met(scores, self.recipe.task.metric)
 
     def check(self, model: Model, step: int, what: str, value: float) -> None:
         """Raise if a number is not finite, keeping the best weights if a validation saw any."""

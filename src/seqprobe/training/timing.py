@@ -43,13 +43,10 @@ def seconds_per_update(
     -------
     float
         Seconds for one update of all seeds.
-
-    Raises
-    ------
-    DivergedError
-        If the loss is not finite within these updates.
     """
     device = device or torch.device("cpu")
+    # Weights that stay as they are cannot diverge.
+    recipe = dataclasses.replace(recipe, config=dataclasses.replace(recipe.config, lr=0.0))
     nowhere = Path(os.devnull)
     trainers: list[Trainer | GroupTrainer]
     if len(seeds) > 1 and can_train_together(recipe.model):
