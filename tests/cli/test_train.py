@@ -47,6 +47,15 @@ def test_budget_chooses_the_width(seqprobe: Seqprobe) -> None:
         assert abs(seqprobe(line).json["params"] - 20_000) <= 1000
 
 
+def test_patience_asks_for_several_validations_in_a_row(seqprobe: Seqprobe) -> None:
+    line = "train gru delay -o x.pt --until nmse=100 --patience 3 --steps 500 --json"
+    found = seqprobe(f"{line} --set train.eval_every=2").json
+    # The validation of the untrained network is the first of the three.
+    assert found["stopped"] == "nmse reached 100 in 3 validations in a row at update 4"
+    refused = seqprobe("train gru delay -o y.pt --patience 3")
+    assert refused.code == 2 and "--until" in refused.error
+
+
 def test_until_stops_early(seqprobe: Seqprobe) -> None:
     line = "train gru delay -o x.pt --until nmse=0.9 --steps 500 --set task.delay=1 --json"
     content = seqprobe(f"{line} --set train.eval_every=10 --set model.width=16").json

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +77,33 @@ def test_slurm_gets_queue_walltime_and_memory() -> None:
     for line in ("-p short", "-t 00:30:00", "--mem=", "--cpus-per-task=1"):
         assert f"#SBATCH {line}" in script
     assert "--nthreads 1" in script
+
+
+SBATCH = """#!/bin/bash
+# Stands for Slurm: runs the script at once, and says its number as Slurm does.
+setsid bash "$1" > "{folder}/$$.log" 2>&1 &
+echo $! >> "{folder}/jobs"
+cp "$1" "{folder}/script.sh"
+echo "Submitted batch job $!"
+"""
+
+
+@pytest.mark.slow
+def test_workers_come_through_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("sbatch", SBATCH.format(folder=tmp_path)), ("scancel", "#!/bin/bash\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    study = make(tmp_path, "together = false\n" + TINY)
+    try:
+        standing = run(study, engine=lambda jobs: on_slurm(jobs, 2, "short", "00:05:00", "1GB"))
+    finally:
+        for job in (tmp_path / "jobs").read_text().split():
+            with suppress(ProcessLookupError):
+                os.killpg(int(job), signal.SIGKILL)
+    assert len(standing.done) == 2 and not standing.failed
+    assert "#SBATCH -p short" in (tmp_path / "script.sh").read_text()
 
 
 class Cluster(NamedTuple):
