@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from seqprobe.errors import UsageError, suggestion
 
-__all__ = ["bounded", "fields_of", "from_mapping", "parse_assignments"]
+__all__ = ["bounded", "fields_of", "flatten", "from_mapping", "parse_assignments"]
 
 T = TypeVar("T")
 
@@ -103,6 +103,15 @@ def _describe(options: Iterable[Any]) -> str:
         elif option is not type(None):
             parts.append(words[option])
     return ", ".join(parts)
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested tables by dotted key, such as ``task.delay``."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, name + ".") if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def parse_assignments(

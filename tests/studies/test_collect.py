@@ -13,7 +13,7 @@ import xarray as xr
 from seqprobe import plots, schema
 from seqprobe.errors import SeqprobeError, UnreadableFileError, UsageError
 from seqprobe.studies import Study, check, collect, to_grid, write_study
-from seqprobe.studies.stack import stack_results
+from seqprobe.studies.stack import read_results, stack_results
 from studies.plans import TINY, finish, make
 
 SWEEP = """
@@ -107,7 +107,7 @@ def test_axes_that_differ_are_united(tmp_path: Path) -> None:
 
     files = [result([0, 2], ["a"], False), None, result([0, 1, 4], ["b", "a"], True)]
     run = xr.DataArray(["x", "y", "z"], dims="run", attrs={"long_name": "unit", "units": "1"})
-    stacked = stack_results(files, run)
+    stacked = stack_results(read_results(files, ["x", "x", "y"]), run)
     assert list(stacked["lag"].values) == [0, 1, 2, 4]
     assert list(stacked["part"].values) == ["a", "b"]
     nan = np.nan
@@ -171,15 +171,19 @@ def test_to_grid_gives_every_setting_an_axis(tree: xr.DataTree) -> None:
     # Each delay was run with one learning rate: the other one is empty.
     assert int(grid["score"].notnull().sum()) == 12
     assert grid["task.delay"].attrs["long_name"] == "setting task.delay"
-    profile = to_grid(tree["memory.profile"].to_dataset(), ["architecture", "task.delay", "seed"])
-    assert profile["G"].dims[-3:] == ("architecture", "task.delay", "seed")
+    profile = to_grid(tree["memory.profile"].to_dataset())
+    assert profile["G"].dims == ("lag", "architecture", "task.delay", "train.lr", "seed")
     only = to_grid(plain.isel(run=[0, 1, 2]), ["seed"])
     assert dict(only.sizes) == {"seed": 3}
 
 
 def test_to_grid_refuses_what_is_ambiguous(tree: xr.DataTree) -> None:
-    with pytest.raises(UsageError, match="several runs have architecture = rnn; name more"):
+    with pytest.raises(UsageError, match="several runs have architecture = rnn; they differ in"):
         to_grid(tree.to_dataset(), ["architecture"])
+    with pytest.raises(UsageError, match="they differ in seed: name it in 'by'"):
+        to_grid(tree.to_dataset(), ["architecture", "task.delay"])
+    with pytest.raises(UsageError, match="'model.heads' has no value in 6 of 12 runs"):
+        to_grid(tree.to_dataset(), ["architecture", "model.heads", "task.delay", "seed"])
     with pytest.raises(UsageError, match="unknown coordinate 'architectur'; did you mean"):
         to_grid(tree.to_dataset(), ["architectur"])
 

@@ -35,7 +35,10 @@ def parse(line: str) -> Analysis:
     UsageError
         For an unknown command or option, or an option that is not about what is measured.
     """
-    words = shlex.split(line)
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"analysis '{line}' cannot be read: {error}") from None
     if not words or words[0] not in _GROUPS:
         raise unknown_name("analysis", words[0] if words else "", _GROUPS)
     group = _group(words[0])
@@ -60,10 +63,12 @@ def parse(line: str) -> Analysis:
 def with_parameters(command: AnalysisCommand, own: Mapping[str, Any], seed: int) -> Analysis:
     """Return what decides the result of a command with these options."""
     parameters = {key: plain(value) for key, value in own.items()} | {"seed": seed}
-    text = own.get("text")
-    if text is not None and Path(text).is_file():  # it may change under its name
-        parameters["text_sha256"] = sha256(text)
-    return Analysis(command.full_name, parameters)
+    files = {}
+    for key, value in own.items():
+        if isinstance(value, str) and Path(value).is_file():  # it may change under its name
+            parameters[key] = str(Path(value).resolve())  # for processes that run elsewhere
+            files[key] = sha256(value)
+    return Analysis(command.full_name, parameters, files)
 
 
 def measure(
@@ -71,7 +76,7 @@ def measure(
 ) -> xr.Dataset:
     """Apply an analysis to a checkpoint file; see `seqprobe.studies.analyses.Measures`."""
     command = command_of(analysis.name)
-    own = {k: v for k, v in analysis.parameters.items() if k not in ("seed", "text_sha256")}
+    own = {key: value for key, value in analysis.parameters.items() if key != "seed"}
     subject = Subject(
         load_checkpoint(checkpoint), devices.resolve(device), analysis.parameters["seed"], update
     )

@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -33,26 +33,33 @@ class Analysis:
         Room and command, such as ``"memory.profile"``.
     parameters
         All options with their values, and the seed.
+    files
+        Hashes of the files that options name: they count, not where the files are.
     """
 
     name: str
     parameters: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def stem(self) -> str:
         """Name with a hash of the parameters."""
-        content = [self.name, dict(self.parameters)]
+        content = [self.name, dict(self.parameters) | dict(self.files)]
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-{digest[:8]}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        return {"name": self.name, "parameters": dict(self.parameters)}
+        return {
+            "name": self.name,
+            "parameters": dict(self.parameters),
+            "files": dict(self.files),
+        }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Analysis:
         """Return the analysis of `as_dict`."""
-        return cls(content["name"], content["parameters"])
+        return cls(content["name"], content["parameters"], content["files"])
 
 
 class Measures(Protocol):

@@ -80,9 +80,9 @@ class DaskCrew:
     def hear(self, event: tuple[float, dict[str, Any]]) -> None:
         """Take what a worker says about its progress."""
         message = event[1]
-        job = self.job_of.get(message["unit"])  # of another run, if it is not there
-        if job is not None:
-            self.events.put((job, message))
+        jobs = [self.job_of[name] for name in message["units"] if name in self.job_of]
+        if jobs:  # else it is of another run
+            self.events.put((jobs[0], message))
 
     def next_event(self, seconds: float) -> tuple[Job, dict[str, Any]] | None:
         """Return what became of a job, or None if nothing did for so long.

@@ -13,11 +13,11 @@ import numpy as np
 import xarray as xr
 
 from seqprobe import provenance
-from seqprobe.errors import UsageError
+from seqprobe.errors import UnreadableFileError, UsageError
 from seqprobe.schema import variable
 from seqprobe.studies.analyses import Analysis, result_stem
 from seqprobe.studies.selection import RULE, why_left_out
-from seqprobe.studies.stack import stack_results
+from seqprobe.studies.stack import read_results, stack_results
 from seqprobe.studies.study import Study
 from seqprobe.studies.unit import Unit, UnitFolder
 from seqprobe.studies.upkeep import status
@@ -40,8 +40,9 @@ _SCALARS = {
 def collect(study: Study) -> xr.DataTree:
     """Put all that a study found into one tree.
 
-    Units that are not done, failed or did not reach their threshold are left out, and listed in the
-    group ``excluded`` with the reason.
+    Units whose training is not done, failed or did not reach its threshold are left out, and listed
+    in the group ``excluded`` with the reason. Where an analysis of a unit failed, its numbers are
+    NaN.
 
     Returns
     -------
@@ -77,6 +78,8 @@ def collect(study: Study) -> xr.DataTree:
         stacked = _results(study, included, analysis, root["run"])
         if stacked is not None:
             groups[name] = stacked
+    for group in groups.values():
+        group.attrs["factors"] = root.attrs["factors"]  # `to_grid` takes any of them
     if left_out:
         groups["excluded"] = _excluded(left_out)
     return xr.DataTree.from_dict(groups, name=study.name)
@@ -160,8 +163,9 @@ def _column(values: Sequence[Any]) -> np.ndarray:
         if kinds == {int} and None not in values:
             return np.array(values)
         return np.array([math.nan if value is None else float(value) for value in values])
-    if kinds == {bool} and None not in values:
-        return np.array(values)
+    if kinds == {bool}:
+        whole = None not in values
+        return np.array(values) if whole else np.array(values, dtype=float)  # None becomes NaN
     return np.array(["" if value is None else str(value) for value in values], dtype=object)
 
 
@@ -213,7 +217,15 @@ def _results(
     files = [result(study.unit_folder(unit)) for unit, _ in included]
     if not any(files):
         return None
-    stacked = stack_results(files, run)
+    layouts = [(unit.settings["architecture"], unit.settings["task"]) for unit, _ in included]
+    results = read_results(files, layouts)
+    for found, (_, done) in zip(results, included, strict=True):
+        if found is not None and found.attrs.get("checkpoint_sha256") != done["sha256"]:
+            raise UnreadableFileError(
+                f"'{found.file}' is of another checkpoint; 'seqprobe study validate --repair'"
+                " removes it"
+            )
+    stacked = stack_results(results, run)
     stacked.attrs["n_runs"] = sum(file is not None for file in files)
     return stacked
 

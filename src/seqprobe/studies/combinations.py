@@ -48,6 +48,7 @@ def make_units(plan: Plan, file: Path) -> tuple[tuple[Unit, ...], tuple[Skipped,
     """
     points = list(plan.points())
     _check_names(plan, points, file)
+    _check_owners(plan, file)
     _check_settings(plan, points, file)
     varied = {*plan.grid, *plan.vary, *(key for case in plan.cases for key in case)}
     units: dict[str, Unit] = {}
@@ -107,6 +108,22 @@ def _check_settings(plan: Plan, points: list[Settings], file: Path) -> None:
                 f" (allowed: {', '.join(f'{section}.{n}' for n in known)})"
             )
         from_mapping(owners[0], {name: value}, section)
+
+
+def _check_owners(plan: Plan, file: Path) -> None:
+    """Refuse settings under [for.NAME] that this architecture or task does not have."""
+    for owner, settings in plan.per_name.items():
+        is_model = owner in MODELS
+        section = "model" if is_model else "task"
+        own = [*fields_of(architecture(owner).config if is_model else TASKS[owner].Config)]
+        own += _EXTRA[section]
+        for key in settings:
+            name = key.partition(".")[2]
+            if key.startswith(f"{section}.") and name not in own:
+                raise UsageError(
+                    f"'{owner}' has no {key}, which [for.{owner}] of '{file}' gives it"
+                    f"{suggestion(name, own)} (allowed: {', '.join(own)})"
+                )
 
 
 def _used(

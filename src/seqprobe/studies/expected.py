@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from seqprobe.config import from_mapping
+from seqprobe.config import bounded, flatten, from_mapping
 from seqprobe.errors import UnreadableFileError, UsageError, suggestion, unknown_name
 from seqprobe.studies.collection import collect
 from seqprobe.studies.study import Study
@@ -46,9 +46,9 @@ class Expectation:
     claim: str
     variable: str
     value: float
-    tolerance: float
+    tolerance: float = bounded(None, 0.0)
     statistic: Statistic = "median"
-    seeds: int = 1
+    seeds: int = bounded(1, 1, 10**6)
     size: Literal["full", "smoke"] = "full"
 
 
@@ -113,23 +113,20 @@ def _read(path: Path) -> list[tuple[Expectation, dict[str, Any], dict[str, Any]]
             raise UsageError(
                 f"unknown key '{key}' in '{path}'{suggestion(key, ['expect'])} (allowed: expect)"
             )
+    listed = content.get("expect", [])
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise UsageError(f"'{path}': expectations stand under [[expect]]")
     entries = []
-    for entry in content.get("expect", []):
+    for entry in listed:
         own = dict(entry)
         where, at = own.pop("where", {}), own.pop("at", {})
+        if not isinstance(where, dict) or not isinstance(at, dict):
+            raise UsageError(f"'{path}': 'where' and 'at' are tables, as in where.seed = 0")
         missing = {"claim", "variable", "value", "tolerance"} - own.keys()
         if missing:
             raise UsageError(f"[[expect]] in '{path}' has no '{min(missing)}'; give it")
-        entries.append((from_mapping(Expectation, own, "expect"), _flat(where), at))
+        entries.append((from_mapping(Expectation, own, "expect"), flatten(where), at))
     return entries
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        name = prefix + key
-        found |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return found
 
 
 def _judge(
@@ -141,16 +138,10 @@ def _judge(
         if key not in values.coords or values[key].dims != ("run",):
             known = [str(n) for n, c in values.coords.items() if c.dims == ("run",)]
             raise unknown_name("coordinate", key, known)
-        chosen &= values[key].values == wanted
+        chosen &= np.isin(values[key].values, wanted)
     runs = values.isel(run=np.flatnonzero(chosen))
     for dim, label in at.items():
-        try:
-            if dim in runs.dims and dim not in runs.coords:  # it has no labels but positions
-                runs = runs.isel({dim: label})
-            else:
-                runs = runs.sel({dim: label}, method=None if isinstance(label, str) else "nearest")
-        except (KeyError, ValueError, IndexError, TypeError):
-            raise UsageError(f"'{expected.variable}' has no {dim} = {label!r}") from None
+        runs = runs.isel({dim: _position(runs, dim, label)})
     if runs.dims != ("run",):
         rest = ", ".join(str(dim) for dim in runs.dims if dim != "run")
         raise UsageError(f"'{expected.variable}' is a number per {rest}; choose one with 'at'")
@@ -171,6 +162,18 @@ def _judge(
     )
 
 
+def _position(runs: xr.DataArray, dim: str, label: Any) -> int:
+    """Return where a label stands along a dimension; positions where it has no labels."""
+    if dim in runs.dims and dim != "run":
+        labels = runs[dim].values if dim in runs.coords else np.arange(runs.sizes[dim])
+        numbers = labels.dtype.kind in "fiu" and isinstance(label, (int, float))
+        same = np.isclose(labels, label) if numbers else labels == label
+        found = np.flatnonzero(same)
+        if len(found):
+            return int(found[0])
+    raise UsageError(f"'{runs.name}' has no {dim} = {label!r}")
+
+
 def _variable(name: str, tree: xr.DataTree) -> xr.DataArray:
     group, _, last = name.rpartition("/")
     if group and group not in tree.children:
@@ -178,4 +181,6 @@ def _variable(name: str, tree: xr.DataTree) -> xr.DataArray:
     dataset = tree[group].to_dataset() if group else tree.to_dataset()
     if last not in dataset.data_vars:
         raise unknown_name("variable", last, map(str, dataset.data_vars))
+    if "run" not in dataset[last].dims or dataset[last].dtype.kind not in "fiub":
+        raise UsageError(f"'{name}' is not a number per run")
     return dataset[last]

@@ -42,16 +42,40 @@ def to_grid(runs: xr.Dataset, by: Sequence[str] | None = None) -> xr.Dataset:
     for name in by:
         if name not in along:
             raise unknown_name("coordinate", name, along)
-    rows = list(zip(*(runs[name].values.tolist() for name in by), strict=True))
-    if len(set(rows)) < len(rows):
-        double = next(row for row in rows if rows.count(row) > 1)
-        said = ", ".join(f"{n} = {v}" for n, v in zip(by, double, strict=True))
-        raise UsageError(f"several runs have {said}; name more coordinates in 'by'")
+        missing = int(runs[name].isnull().sum()) + int((runs[name] == "").sum())
+        if missing:
+            raise UsageError(
+                f"'{name}' has no value in {missing} of {runs.sizes['run']} runs, which so have no"
+                " place on its axis; choose the others, or name other coordinates in 'by'"
+            )
+    _check_unique(runs, by)
     plain = runs.drop_vars(["run", *(name for name in along if name not in by)])
-    kept = {name: runs[name].attrs for name in by}
-    grid = plain.set_index(run=list(by)) if len(by) > 1 else plain.swap_dims(run=by[0])
-    if len(by) > 1:
-        grid = grid.unstack("run")
-    for name, attrs in kept.items():
-        grid[name].attrs = attrs
+    if len(by) == 1:
+        return plain.swap_dims(run=by[0])
+    grid = plain.set_index(run=list(by)).unstack("run")
+    for name in by:
+        grid[name].attrs = runs[name].attrs
     return grid
+
+
+def _check_unique(runs: xr.Dataset, by: Sequence[str]) -> None:
+    """Refuse two runs in one place, naming what tells them apart."""
+    rows = list(zip(*(runs[name].values.tolist() for name in by), strict=True))
+    first = {row: i for i, row in reversed(list(enumerate(rows)))}
+    for i, row in enumerate(rows):
+        if first[row] != i:
+            pair = runs.isel(run=[first[row], i])
+            differing = [
+                str(n)
+                for n, c in pair.coords.items()
+                if c.dims == ("run",) and n not in _NAMES and len({*map(repr, c.values)}) > 1
+            ]
+            said = ", ".join(f"{name} = {value}" for name, value in zip(by, row, strict=True))
+            raise UsageError(
+                f"several runs have {said}; they differ in {', '.join(differing) or 'nothing'}:"
+                " name it in 'by', or choose runs"
+            )
+
+
+# What tells runs apart but is no setting.
+_NAMES = ("run", "checkpoint_sha256", "model_config", "task_config")

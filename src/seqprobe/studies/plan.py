@@ -12,9 +12,10 @@ from typing import Any
 
 from seqprobe.errors import UnreadableFileError, UsageError, suggestion
 
-__all__ = ["PLAN_FILE", "SIZES", "Plan", "find_plan", "read_plan"]
+__all__ = ["LEARNING_CURVES", "PLAN_FILE", "SIZES", "Plan", "find_plan", "read_plan"]
 
 PLAN_FILE = "study.toml"
+LEARNING_CURVES = "learning-curves"  # what 'draw' may name besides analyses and Python files
 SIZES = ("full", "smoke")
 _TABLES = ("fixed", "for", "grid", "vary", "case")
 _OWN = ("name", "seeds", "together", "analyses", "draw", *_TABLES)
@@ -219,7 +220,7 @@ def _seeds(file: Path, value: Any) -> tuple[int, ...]:
 
 def _settings(file: Path, where: str, table: Any) -> Settings:
     """Flatten a table of settings to dotted keys with plain values."""
-    flat = dict(_flat(file, where, table, ""))
+    flat = _once(file, where, _flat(file, where, table, ""))
     for key, value in flat.items():
         if not isinstance(value, (str, int, float, bool)):
             raise UsageError(f"'{file}': {key} in [{where}] must be one value, is {value!r}")
@@ -228,7 +229,7 @@ def _settings(file: Path, where: str, table: Any) -> Settings:
 
 def _lists(file: Path, where: str, table: Any) -> dict[str, list[Any]]:
     """Flatten a table of lists of values."""
-    flat = dict(_flat(file, where, table, ""))
+    flat = _once(file, where, _flat(file, where, table, ""))
     for key, values in flat.items():
         plain = isinstance(values, list) and all(
             isinstance(value, (str, int, float, bool)) for value in values
@@ -237,6 +238,16 @@ def _lists(file: Path, where: str, table: Any) -> dict[str, list[Any]]:
             raise UsageError(f"'{file}': {key} in [{where}] must be a list of values: {values!r}")
         if len({repr(value) for value in values}) < len(values):
             raise UsageError(f"'{file}': {key} in [{where}] names a value twice: {values!r}")
+    return flat
+
+
+def _once(file: Path, where: str, items: Iterator[tuple[str, Any]]) -> dict[str, Any]:
+    """Return items by key, refusing a key that stands there twice."""
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        if key in flat:
+            raise UsageError(f"'{file}': {key} stands twice in [{where}]; leave one of them out")
+        flat[key] = value
     return flat
 
 

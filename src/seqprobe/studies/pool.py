@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any, Generic, Protocol, TypeVar
@@ -33,6 +34,7 @@ class AsDict(Protocol):
 J = TypeVar("J", bound=AsDict)
 _THREADS = ("OMP", "OPENBLAS", "MKL")
 _TAIL = 400
+_STARTS = 3
 
 
 class Worker(threading.Thread, Generic[J]):
@@ -44,16 +46,20 @@ class Worker(threading.Thread, Generic[J]):
         Where jobs come from; None is the end.
     events
         Where messages go.
+    closing
+        Set when nothing is to be begun any more.
     """
 
     def __init__(
         self,
         jobs: queue.SimpleQueue[J | None],
         events: queue.SimpleQueue[tuple[J, dict[str, Any]] | Exception],
+        closing: threading.Event,
     ) -> None:
         super().__init__(daemon=True)
         self.jobs = jobs
         self.events = events
+        self.closing = closing
         self.process: subprocess.Popen[str] | None = None
         self.words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
 
@@ -63,6 +69,8 @@ class Worker(threading.Thread, Generic[J]):
             while (job := self.jobs.get()) is not None:
                 if self.process is None:
                     self.start_process()
+                if self.closing.is_set():
+                    return
                 for message in self.converse(job):
                     self.events.put((job, message))
         except Exception as error:  # the main thread raises it
@@ -72,6 +80,21 @@ class Worker(threading.Thread, Generic[J]):
 
     def start_process(self) -> None:
         """Start the process and wait until it can work."""
+        code = 0
+        for _ in range(_STARTS):  # it may lack the memory that another process is giving back
+            if self.closing.is_set():
+                return
+            process = self.try_to_start()
+            assert process.stdout is not None
+            if process.stdout.readline():
+                return
+            code = process.wait()
+            self.close()
+            time.sleep(1)
+        raise SeqprobeError(f"a worker process cannot start: {_how(code)}: {self.last_words()}")
+
+    def try_to_start(self) -> subprocess.Popen[str]:
+        """Start the process; its first line says that it can work."""
         self.words.seek(0)
         self.words.truncate()
         # The module is not run as "-m": its classes would exist twice.
@@ -84,9 +107,7 @@ class Worker(threading.Thread, Generic[J]):
             text=True,
             env=os.environ | {f"{library}_NUM_THREADS": "1" for library in _THREADS},
         )
-        assert self.process.stdout is not None
-        if not self.process.stdout.readline():
-            raise SeqprobeError(f"a worker process cannot start: {self.last_words()}")
+        return self.process
 
     def converse(self, job: J) -> Iterator[dict[str, Any]]:
         """Hand over a job and yield what the process says until it is finished, busy or dead."""
@@ -112,8 +133,14 @@ class Worker(threading.Thread, Generic[J]):
         self.words.seek(max(0, self.words.tell() - _TAIL))
         return " ".join(self.words.read().decode("utf-8", "replace").split())
 
-    def close(self) -> None:
+    def kill(self) -> None:
         """End the process, whatever it is doing: what it was at can go on later."""
+        process = self.process
+        if process is not None:
+            process.kill()
+
+    def close(self) -> None:
+        """End the process and close what leads to it."""
         process, self.process = self.process, None
         if process is not None:
             process.kill()
@@ -148,7 +175,10 @@ class Crew(Generic[J]):
         self.events: queue.SimpleQueue[tuple[J, dict[str, Any]] | Exception] = queue.SimpleQueue()
         for job in jobs:
             self.todo.put(job)
-        self.workers = [Worker(self.todo, self.events) for _ in range(min(processes, len(jobs)))]
+        self.closing = threading.Event()
+        self.workers = [
+            Worker(self.todo, self.events, self.closing) for _ in range(min(processes, len(jobs)))
+        ]
         for worker in self.workers:
             worker.start()
 
@@ -171,13 +201,17 @@ class Crew(Generic[J]):
 
     def close(self) -> None:
         """End all processes, whatever they are doing."""
-        while not self.todo.empty():  # what has not begun is not begun any more
-            self.todo.get()
-        for worker in self.workers:
+        self.closing.set()
+        with suppress(queue.Empty):  # what has not begun is not begun any more
+            while True:
+                self.todo.get_nowait()
+        for _ in self.workers:
             self.todo.put(None)
-            worker.close()
+        while any(worker.is_alive() for worker in self.workers):
+            for worker in self.workers:
+                worker.kill()  # again, in case it was just about to start
+                worker.join(timeout=0.1)
         for worker in self.workers:
-            worker.join(timeout=5)
             worker.words.close()
 
 

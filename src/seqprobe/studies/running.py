@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import filelock
+
+from seqprobe.errors import SeqprobeError
 from seqprobe.studies.pool import on_this_machine
 from seqprobe.studies.study import Study
 from seqprobe.studies.unit import Unit
@@ -17,6 +21,7 @@ from seqprobe.studies.worker import Job
 __all__ = ["Engine", "Standing", "cores", "run"]
 
 _SECONDS_TO_WAIT_FOR_OTHERS = 2.0
+_LOOKS = 5
 
 
 class Engine(Protocol):
@@ -115,43 +120,73 @@ def run(
     on_change(standing)
     if todo:
         crew = on_this_machine(todo, jobs or cores()) if engine is None else engine(todo)
-        _drive(study, len(todo), names, crew, standing, on_change)
+        with crew as workers:
+            Foreman(study, names, standing, workers).follow(len(todo), on_change)
     return standing
 
 
-def _drive(
-    study: Study,
-    open_jobs: int,
-    names: set[str],
-    engine: AbstractContextManager[Engine],
-    standing: Standing,
-    on_change: Callable[[Standing], None],
-) -> None:
-    """Follow the events of an engine until every job has ended."""
-    again: list[tuple[float, Job]] = []
-    with engine as crew:
+class Foreman:
+    """Follows what workers say until every job has ended.
+
+    Parameters
+    ----------
+    study
+        What is run.
+    names
+        The units that count; a job may have more.
+    standing
+        Kept up to date.
+    crew
+        The workers, who have the jobs already.
+    """
+
+    def __init__(self, study: Study, names: set[str], standing: Standing, crew: Engine) -> None:
+        self.study, self.names, self.standing, self.crew = study, names, standing, crew
+        self.later: list[tuple[float, Job]] = []
+        self.looks: Counter[str] = Counter()
+
+    def follow(self, open_jobs: int, on_change: Callable[[Standing], None]) -> None:
+        """Listen until so many jobs have ended."""
         while open_jobs:
-            event = crew.next_event(0.5)
-            if again and again[0][0] <= time.monotonic():
-                crew.submit(again.pop(0)[1])
-            if event is not None:
-                job, message = event
-                ours = [unit for unit in job.units if unit.name in names]
-                if message["event"] == "progress":
-                    if message["unit"] not in standing.done:  # messages of a cluster may be late
-                        standing.running[message["unit"]] = message
-                elif message["event"] == "busy":
-                    standing.elsewhere |= {unit.name for unit in ours}
-                    again.append((time.monotonic() + _SECONDS_TO_WAIT_FOR_OTHERS, job))
-                else:
-                    if message["event"] == "died":
-                        _bury(study, job, message)
-                    open_jobs -= 1
-                    _settle(study, ours, standing)
-                    standing.elsewhere -= {unit.name for unit in ours}
-                    for unit in job.units:
-                        standing.running.pop(unit.name, None)
-            on_change(standing)
+            event = self.crew.next_event(0.5)
+            if self.later and self.later[0][0] <= time.monotonic():
+                self.crew.submit(self.later.pop(0)[1])
+            if event is not None and self.has_ended(*event):
+                open_jobs -= 1
+            on_change(self.standing)
+
+    def has_ended(self, job: Job, message: dict[str, Any]) -> bool:
+        """Take a message in; say whether there is nothing left to do for its job."""
+        standing, kind = self.standing, message["event"]
+        if kind == "progress":
+            # Messages of a cluster may be late.
+            live = {n: r for n, r in message["units"].items() if n not in standing.done}
+            standing.running.update(live)
+            return False
+        ours = [unit for unit in job.units if unit.name in self.names]
+        for unit in job.units:
+            standing.running.pop(unit.name, None)
+        if kind == "busy" or (kind == "died" and not _bury(self.study, job, message)):
+            standing.elsewhere |= {unit.name for unit in ours}
+            return self.look_again(job)
+        standing.elsewhere -= {unit.name for unit in ours}
+        if _settle(self.study, ours, standing):
+            return True
+        if kind == "died":  # the rest of its group has not failed
+            return self.look_again(job)
+        # A shared folder may show later what another machine has written.
+        self.looks[job.units[0].name] += 1
+        if self.looks[job.units[0].name] <= _LOOKS:
+            return self.look_again(job)
+        for unit in ours:
+            if unit.name not in standing.done:
+                standing.failed.setdefault(unit.name, "ended without a result in its folder")
+        return True
+
+    def look_again(self, job: Job) -> bool:
+        """Hand a job out again after a while."""
+        self.later.append((time.monotonic() + _SECONDS_TO_WAIT_FOR_OTHERS, job))
+        return False
 
 
 def _settle(study: Study, units: list[Unit], standing: Standing) -> bool:
@@ -166,9 +201,27 @@ def _settle(study: Study, units: list[Unit], standing: Standing) -> bool:
     return all(unit.name in standing.done or unit.name in standing.failed for unit in units)
 
 
-def _bury(study: Study, job: Job, message: dict[str, Any]) -> None:
-    """Write down what a dead worker could not: that its units failed."""
-    for unit in job.units:
-        folder = study.unit_folder(unit)
-        if study.state(unit) not in ("done", "failed"):
-            folder.fail("died", message["reason"], message["words"])
+def _bury(study: Study, job: Job, message: dict[str, Any]) -> bool:
+    """Write down what a dead worker could not; False if another run is at the job by now.
+
+    If it died in training, all units of the group that were in training have failed; if it died in
+    an analysis, the unit that was asked.
+    """
+    folders = {unit.name: study.unit_folder(unit) for unit in job.units}
+    try:
+        for unit in job.units:
+            folders[unit.name].path.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folders[job.units[0].name].path / "lock", blocking=False):
+            left = [u for u in job.units if study.state(u) not in ("done", "failed")]
+            training = [unit for unit in left if folders[unit.name].done is None]
+            for unit in training or left[:1]:
+                folders[unit.name].make(unit)
+                folders[unit.name].fail("died", message["reason"], message["words"])
+    except filelock.Timeout:
+        return False
+    except OSError as error:
+        raise SeqprobeError(
+            f"cannot write into '{study.folder}': {error.strerror or error};"
+            " nothing is lost: mend that, and the same command goes on"
+        ) from None
+    return True

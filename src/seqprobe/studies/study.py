@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +14,11 @@ from typing import Any
 
 import filelock
 
-import seqprobe
-from seqprobe.errors import UnreadableFileError
-from seqprobe.files import make_folder
+from seqprobe.errors import UnreadableFileError, UsageError
+from seqprobe.files import make_folder, sha256
+from seqprobe.provenance import code_sha256
 from seqprobe.studies.analyses import Analysis, measures, result_stem
-from seqprobe.studies.plan import PLAN_FILE, Plan, find_plan, read_plan
+from seqprobe.studies.plan import LEARNING_CURVES, PLAN_FILE, Plan, find_plan, read_plan
 from seqprobe.studies.unit import Unit, UnitFolder, read_json, write_json
 
 __all__ = ["STUDY_FILE", "Skipped", "Study", "is_study", "open_study"]
@@ -161,12 +163,21 @@ def open_study(
     plan, file = read_plan(path, size), find_plan(path)
     home = Path("runs", plan.name if size == "full" else f"{plan.name}-{size}")
     home = home if folder is None else Path(folder)
-    key = hashlib.sha256(f"{seqprobe.__version__} {size} ".encode() + file.read_bytes()).hexdigest()
+    key = _key(file, size)
     if (home / STUDY_FILE).is_file():
         content = _content(home)
         if content.get("key") == key:
-            return _read(home, content)
-    return _make(plan, file, size, home, key)
+            return dataclasses.replace(_read(home, content), source=file.resolve())
+    return _make(plan, file.resolve(), size, home, key)
+
+
+def _key(file: Path, size: str) -> str:
+    """Return a hash of what decides the units: the study file, files that it names, the code."""
+    content = file.read_bytes()
+    words = set(re.split(r"[\s\"'=,]+", content.decode()))
+    named = sorted(word for word in words if word and Path(word).is_file())
+    parts = [code_sha256(), size, content.decode(), *(f"{word} {sha256(word)}" for word in named)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def _make(plan: Plan, file: Path, size: str, home: Path, key: str) -> Study:
@@ -174,8 +185,14 @@ def _make(plan: Plan, file: Path, size: str, home: Path, key: str) -> Study:
     from seqprobe.studies.combinations import make_units
 
     units, skipped = make_units(plan, file)
-    parse = measures().parse if plan.analyses else None
+    parse = measures().parse if plan.analyses or plan.draw else None
     analyses = tuple(parse(line) for line in plan.analyses) if parse else ()
+    for what in plan.draw:
+        if what.endswith(".py"):
+            if not (file.parent / what).is_file():
+                raise UsageError(f"draw: '{file.parent / what}' does not exist; check the name")
+        elif what != LEARNING_CURVES and parse is not None and parse(what) not in analyses:
+            raise UsageError(f"draw: '{what}' is not among the analyses of '{file}'; add it there")
     return Study(
         *(plan.name, size, file, home, units, skipped),
         *(analyses, plan.draw, plan.factors(), key),

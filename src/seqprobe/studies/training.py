@@ -1,15 +1,16 @@
-"""Train the units of a job: seeds together where the plan says so, or one at a time."""
+"""Train the units of a job: one, or seeds together."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from seqprobe import device as devices
 from seqprobe.config import from_mapping
-from seqprobe.errors import DivergedError
+from seqprobe.errors import DivergedError, UnreadableFileError
 from seqprobe.files import sha256
 from seqprobe.models import architecture
 from seqprobe.studies.unit import Unit, UnitFolder
@@ -21,11 +22,16 @@ from seqprobe.training import (
     Recipe,
     TrainConfig,
     Until,
+    load_checkpoint,
+    read_tensors,
     train,
     train_together,
 )
 
 __all__ = ["recipe_of", "train_units"]
+
+OnStep = Callable[[Mapping[int, Progress]], None]
+Outcomes = dict[int, Checkpoint | DivergedError]
 
 _SECONDS_BETWEEN_REPORTS = 0.5
 
@@ -45,22 +51,19 @@ def train_units(
         Receives progress every half second.
     """
     folders = job.unit_folders()
-    by_seed = {unit.seed: unit for unit in units}
+    names = {unit.seed: unit.name for unit in units}
     last = 0.0
 
     def on_step(now: Mapping[int, Progress]) -> None:
         nonlocal last
-        if time.monotonic() - last < _SECONDS_BETWEEN_REPORTS:
-            return
-        last = time.monotonic()
-        for seed, progress in now.items():
-            if seed in by_seed:
-                name = by_seed[seed].name
-                report({"event": "progress", "unit": name} | dataclasses.asdict(progress))
+        if time.monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
+            last = time.monotonic()
+            own = {names[s]: dataclasses.asdict(p) for s, p in now.items() if s in names}
+            report({"event": "progress", "units": own})
 
     def on_validation(seed: int, history: list[dict[str, float]]) -> None:
-        if seed in by_seed:
-            folders[by_seed[seed].name].write_metrics(history)
+        if seed in names:
+            folders[names[seed]].write_metrics(history)
 
     recipe = recipe_of(units[0].recipe)
     arguments: dict[str, Any] = {
@@ -73,34 +76,67 @@ def train_units(
         "resume": True,
         "on_validation": on_validation,
     }
-    if len(job.units) > 1:
-        outcomes = train_together(
-            paths={unit.seed: folders[unit.name].checkpoint for unit in job.units},
-            resume_path=folders[job.units[0].name].resume,
-            on_step=on_step,
+    home = folders[job.units[0].name]
+    for path in (home.resume, home.own_resume):
+        _drop_if_damaged(path)
+    train_job = _train_group if len(job.units) > 1 else _train_one
+    outcomes = train_job(job, arguments, on_step)
+    for unit in units:
+        yield unit, _ended(folders[unit.name], recipe, outcomes[unit.seed])
+
+
+def _train_one(job: Job, arguments: dict[str, Any], on_step: OnStep) -> Outcomes:
+    """Train the unit of a job that has one."""
+    (unit,) = job.units
+    folder = job.unit_folders()[unit.name]
+    if not folder.own_resume.exists() and not _is_complete(folder.checkpoint):
+        folder.checkpoint.unlink(missing_ok=True)  # of a run that ended before its resume file
+    try:
+        checkpoint = train(
+            path=folder.checkpoint,
+            seed=unit.seed,
+            on_step=lambda now: on_step({unit.seed: now}),
             **arguments,
         )
-        for unit in units:
-            yield unit, _ended(folders[unit.name], recipe, outcomes[unit.seed])
-        return
-    for unit in units:
+    except DivergedError as error:
+        return {unit.seed: error}
+    return {unit.seed: checkpoint}
+
+
+def _train_group(job: Job, arguments: dict[str, Any], on_step: OnStep) -> Outcomes:
+    """Train the units of a job together.
+
+    Where a group has to start again although some of its units are done, these are trained with
+    the others, as they were, but into files that do not stay.
+    """
+    folders = {unit.seed: job.unit_folders()[unit.name] for unit in job.units}
+    resume = folders[job.units[0].seed].resume
+    paths = {seed: folder.checkpoint for seed, folder in folders.items()}
+    again: dict[int, Path] = {}
+    if not resume.exists() and not all(map(_is_complete, paths.values())):
+        done = [seed for seed, folder in folders.items() if folder.done is not None]
+        again = {seed: folders[seed].path / "again.pt" for seed in done}
+    try:
+        for path in again.values():
+            path.unlink(missing_ok=True)
+        return train_together(paths=paths | again, resume_path=resume, on_step=on_step, **arguments)
+    finally:
+        for path in again.values():
+            path.unlink(missing_ok=True)
+
+
+def _is_complete(path: Path) -> bool:
+    """Say whether training wrote its last checkpoint."""
+    return path.exists() and load_checkpoint(path).status != "training"
+
+
+def _drop_if_damaged(resume: Path) -> None:
+    """Remove a resume file that cannot be read: training starts again, to the same end."""
+    if resume.exists():
         try:
-            checkpoint = train(
-                path=folders[unit.name].checkpoint,
-                seed=unit.seed,
-                on_step=_of_one(unit.seed, on_step),
-                **arguments,
-            )
-        except DivergedError as error:
-            yield unit, error
-        else:
-            yield unit, _ended(folders[unit.name], recipe, checkpoint)
-
-
-def _of_one(
-    seed: int, on_step: Callable[[Mapping[int, Progress]], None]
-) -> Callable[[Progress], None]:
-    return lambda now: on_step({seed: now})
+            read_tensors(resume)
+        except UnreadableFileError:
+            resume.unlink()
 
 
 def recipe_of(content: Mapping[str, Any]) -> Recipe:

@@ -95,6 +95,7 @@ class UnitFolder:
         self.path = study / name
         self.name = name
         self.checkpoint = self.path / "model.pt"
+        self.own_resume = self.path / "model.resume.pt"
         self.resume = self.path / "group.resume.pt"
         self.metrics = self.path / "metrics.jsonl"
         self.results = self.path / "results"
@@ -121,7 +122,8 @@ class UnitFolder:
         return read_json(self.path / "error.json")
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Say that training is done."""
+        """Say that training is done, whatever another process said before."""
+        self.forgive()
         write_json(self.path / "done.json", summary)
 
     def fail(self, kind: str, message: str, trace: str = "") -> None:

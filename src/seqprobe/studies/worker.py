@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -32,7 +33,6 @@ __all__ = ["Job", "Report", "serve", "work"]
 
 # Receives {"event": ..., ...}.
 Report = Callable[[dict[str, Any]], None]
-_SECONDS_BETWEEN_REPORTS = 0.5
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def work(job: Job, report: Report) -> bool:
     job
         The units.
     report
-        Receives ``{"event": "progress", "unit", "step", "steps", "loss", "score"}`` now and then.
+        Receives ``{"event": "progress", "units": {name: {"step", "steps", "loss", "score"}}}``, or
+        ``{"analysis"}`` of a unit, now and then.
 
     Returns
     -------
@@ -99,16 +100,18 @@ def work(job: Job, report: Report) -> bool:
         False if another process is at it; nothing was done then.
     """
     folders = job.unit_folders()
-    for unit in job.units:
-        folders[unit.name].make(unit)
     home = folders[job.units[0].name]
+    home.path.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(home.path / "lock")
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
         return False
     try:
-        _tidy(folders)
+        for unit in job.units:
+            folders[unit.name].make(unit)
+            for part in folders[unit.name].path.rglob("*.part"):  # of a process that was killed
+                part.unlink()
         _train(job, folders, report)
         for name, folder in folders.items():
             if folder.done is not None and folder.error is None:
@@ -116,20 +119,6 @@ def work(job: Job, report: Report) -> bool:
     finally:
         lock.release()
     return True
-
-
-def _tidy(folders: Mapping[str, UnitFolder]) -> None:
-    """Remove what a killed process had not finished.
-
-    A checkpoint that is neither complete nor has a resume file was the first of a run that ended
-    between the two.
-    """
-    goes_on = any(list(folder.path.glob("*.resume.pt")) for folder in folders.values())
-    for folder in folders.values():
-        for part in folder.path.rglob("*.part"):
-            part.unlink()
-        if folder.done is None and folder.error is None and not goes_on:
-            folder.checkpoint.unlink(missing_ok=True)
 
 
 def _train(job: Job, folders: Mapping[str, UnitFolder], report: Report) -> None:
@@ -143,7 +132,7 @@ def _train(job: Job, folders: Mapping[str, UnitFolder], report: Report) -> None:
         return
     start = time.monotonic()
     try:
-        # With the units, not the module: a queue of done jobs needs no torch.
+        # Here, because a queue of units that are done needs no torch.
         from seqprobe.studies.training import train_units
 
         for unit, outcome in train_units(job, missing, report):
@@ -172,15 +161,14 @@ def _fail(
 
 def _analyse(job: Job, name: str, folder: UnitFolder, report: Report) -> None:
     """Ask of a trained unit what has not been asked yet."""
-    from seqprobe.studies.results import analyse
+    from seqprobe.studies.results import analyse, answered
 
     for analysis in job.analyses:
-
-        def advance(done: float, total: float, analysis: Analysis = analysis) -> None:
-            report({"event": "progress", "unit": name, "analysis": analysis.name})
-
+        if answered(folder.checkpoint, analysis):
+            continue
+        report({"event": "progress", "units": {name: {"analysis": analysis.name}}})
         try:
-            analyse(folder.checkpoint, analysis, job.device, _seldom(advance))
+            analyse(folder.checkpoint, analysis, job.device)
         except NotApplicableError:
             continue  # the reason is kept where the result would be
         except SeqprobeError as error:
@@ -188,20 +176,6 @@ def _analyse(job: Job, name: str, folder: UnitFolder, report: Report) -> None:
         except Exception as error:
             message = f"{analysis.name}: {type(error).__name__}: {error}"
             folder.fail("crashed", message, traceback.format_exc())
-
-
-def _seldom(advance: Callable[[float, float], None]) -> Callable[[float, float], None]:
-    """Pass on a call every half second."""
-    last = 0.0
-
-    def pass_on(done: float, total: float) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= _SECONDS_BETWEEN_REPORTS:
-            last = now
-            advance(done, total)
-
-    return pass_on
 
 
 def serve(jobs: TextIO, out: TextIO) -> None:
@@ -244,8 +218,6 @@ def main() -> None:
     # Whatever a library prints must not end up between the messages.
     messages = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it ends us
     import torch
 

@@ -1,6 +1,6 @@
 """Task x model x seed -> checkpoint."""
 
-from seqprobe.training.checkpoint import Checkpoint, load, load_checkpoint
+from seqprobe.training.checkpoint import Checkpoint, load, load_checkpoint, read_tensors
 from seqprobe.training.config import TrainConfig, Until
 from seqprobe.training.evaluate import evaluate
 from seqprobe.training.loop import Progress, train
@@ -19,6 +19,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_checkpoint",
+    "read_tensors",
     "seconds_per_update",
     "train",
     "train_together",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seqprobe.config import from_mapping
+from seqprobe.config import flatten, from_mapping
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.models import ModelConfig, architecture
 from seqprobe.tasks import Task
@@ -105,7 +105,7 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> Non
 
     A run whose learning rate does not depend on its end may be given another end.
     """
-    old, new = _flat(found), _flat(wanted)
+    old, new = flatten(found), flatten(wanted)
     if "train.until.metric" in old:
         old.setdefault("train.until.patience", 1)  # of a file from before there was patience
     open_ended = new.get("train.schedule") == "constant"
@@ -117,11 +117,3 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> Non
                 f"'{path}' was made with {key} = {old.get(key)!r}, not {new.get(key)!r};"
                 " give the same settings, or start again with --overwrite"
             )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, name + ".") if isinstance(value, dict) else {name: value}
-    return flat

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.files import make_folder
 from seqprobe.studies import Study, collect, write_study
+from seqprobe.studies.plan import LEARNING_CURVES
 
-__all__ = ["LEARNING_CURVES", "draw_all"]
+__all__ = ["draw_all"]
 
-LEARNING_CURVES = "learning-curves"
 _TAIL = 300
 
 
@@ -74,8 +74,8 @@ def _draw(tree: xr.DataTree, line: str, home: Path) -> list[Path]:
     if view.figure is None:
         raise UsageError(f"draw: '{line}' has no figure; leave it out")
     group = next((n for n in (analysis.name, analysis.stem) if n in tree.children), None)
-    if group is None:
-        raise UsageError(f"draw: '{line}' is not among the analyses of the study; add it there")
+    if group is None:  # it has no meaning for any model of the study
+        return []
     runs = tree[group].to_dataset()
     return _save(getattr(plots, view.figure)(runs), home / group)
 
