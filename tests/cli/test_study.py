@@ -142,7 +142,7 @@ def test_a_drawing_that_fails_says_why(study: Seqprobe) -> None:
     Path("more.py").write_text("raise SystemExit('no paper in the plotter')")
     result = study("study run . --jobs 1 --quiet")
     assert result.code == 1
-    assert "'more.py' failed with exit code 1: no paper in the plotter" in result.error
+    assert "more.py' failed with exit code 1: no paper in the plotter" in result.error
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_drawing_that_fails_says_why(study: Seqprobe) -> None:
         ("study collect . -o x.txt", 2, "unknown file type '.txt' (allowed: .nc, .csv, .parquet)"),
         ("study collect . -o x.nc", 2, "nothing to collect yet: 4 not done"),
         ("study collect .", 2, "Missing option '-o'"),
-        ("study check .", 3, "'expected.toml' does not exist"),
+        ("study check .", 3, "expected.toml' does not exist"),
         ("study status zoo", 3, "folder 'zoo' holds no study.toml"),
     ],
 )
@@ -277,3 +277,18 @@ def test_slow_analyses_of_a_folder_go_to_other_processes(
     assert asked == [["rnn.pt", "tcn.pt"]]  # the first one was timed here
     assert result.code == 0 and "for a test" in result.err
     assert json.loads(result.out)["skipped"][0]["code"] == 4
+
+
+def test_the_content_of_a_file_that_an_option_names_counts(seqprobe: Seqprobe) -> None:
+    line = "fixed-points zoo --starts 4 --sequences 4 --input in.csv --json"
+    Path("zoo/rnn.pt").unlink()
+    Path("in.csv").write_text("0\n")
+    first = seqprobe(line)
+    assert first.code == 0, first.err
+    kept = set(Path("zoo/results").glob("*.nc"))
+    Path("in.csv").write_text("0.5\n")
+    seqprobe(line)
+    assert len(set(Path("zoo/results").glob("*.nc")) - kept) == len(kept)
+    Path("elsewhere.csv").write_text("0\n")
+    seqprobe(line.replace("in.csv", "elsewhere.csv"))  # the name does not
+    assert len(set(Path("zoo/results").glob("*.nc"))) == 2 * len(kept)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from seqprobe import plots, schema
 from seqprobe.errors import SeqprobeError, UnreadableFileError, UsageError
-from seqprobe.studies import Study, check, collect, to_grid, write_study
+from seqprobe.studies import Study, check, collect, open_study, to_grid, write_study
 from seqprobe.studies.stack import read_results, stack_results
 from studies.plans import TINY, finish, make
 
@@ -122,6 +122,38 @@ def test_axes_that_differ_are_united(tmp_path: Path) -> None:
     schema.write(stacked, tmp_path / "stacked.nc")
 
 
+def _result(path: Path, dims: tuple[str, ...], code: str, units: str = "1") -> Path:
+    values = np.arange(4.0).reshape(2, 2)
+    dataset = xr.Dataset(
+        {"x": schema.variable(dims, values, "x", units)}, attrs={"code_sha256": code}
+    )
+    schema.write(dataset, path)
+    return path
+
+
+def test_results_of_other_code_are_compared_before_they_are_stacked(tmp_path: Path) -> None:
+    run = xr.DataArray(["a", "b"], dims="run", attrs={"long_name": "unit", "units": "1"})
+    one = _result(tmp_path / "1.nc", ("unit", "head"), "old")
+    other = _result(tmp_path / "2.nc", ("head", "unit"), "new")
+    with pytest.raises(
+        UnreadableFileError, match=r"'x' has the dimensions \(head, unit\), in other"
+    ):
+        stack_results(read_results([one, other], ["", ""]), run)
+    bits = _result(tmp_path / "3.nc", ("unit", "head"), "new", "bit")
+    stacked = stack_results(read_results([one, bits], ["", ""]), run)
+    assert stacked["x"].attrs["units"] == "1 or bit"
+    assert list(stacked["code_sha256"].values) == ["old", "new"]
+
+
+def test_a_result_of_another_checkpoint_is_not_collected(tmp_path: Path) -> None:
+    study = make(tmp_path, 'analyses = ["capacity ess --sequences 2"]\n' + TINY)
+    finish(study)
+    a, b = (next(study.unit_folder(unit).results.glob("*.nc")) for unit in study.units)
+    a.write_bytes(b.read_bytes())
+    with pytest.raises(UnreadableFileError, match="is of another checkpoint"):
+        collect(study)
+
+
 def test_histories_end_where_training_did(study: Study, tree: xr.DataTree) -> None:
     training = tree["training"].to_dataset()
     assert list(training["step"].values) == [0, 2, 4]
@@ -182,7 +214,7 @@ def test_to_grid_refuses_what_is_ambiguous(tree: xr.DataTree) -> None:
         to_grid(tree.to_dataset(), ["architecture"])
     with pytest.raises(UsageError, match="they differ in seed: name it in 'by'"):
         to_grid(tree.to_dataset(), ["architecture", "task.delay"])
-    with pytest.raises(UsageError, match="'model.heads' has no value in 6 of 12 runs"):
+    with pytest.raises(UsageError, match=r"'model\.heads' has no value in 6 of 12 runs"):
         to_grid(tree.to_dataset(), ["architecture", "model.heads", "task.delay", "seed"])
     with pytest.raises(UsageError, match="unknown coordinate 'architectur'; did you mean"):
         to_grid(tree.to_dataset(), ["architectur"])
@@ -237,6 +269,8 @@ def test_check_compares_with_what_was_expected(study: Study, tree: xr.DataTree) 
     where = 'where = { architecture = "rnn", task.delay = 1 }'
     assert _verdict(study, "score", 1, where)[2] == np.median(rnn)
     assert _verdict(study, "score", 1, where + '\nstatistic = "max"')[2] == rnn.max()
+    where = 'where = { architecture = "rnn", task.delay = 1, seed = [2, 0] }'
+    assert _verdict(study, "score", 1, where)[2] == np.median(rnn[[0, 2]])
     where = 'where.architecture = "rnn"\nat.lag = 3'
     found = _verdict(study, "memory.profile/G", 1, where)[2]
     profile = tree["memory.profile"].to_dataset().sel(lag=3)
@@ -254,6 +288,10 @@ def test_check_compares_with_what_was_expected(study: Study, tree: xr.DataTree) 
         ("memory.profile/G", "", "is a number per lag; choose one with 'at'"),
         ("memory.profile/G", "at.lagg = 1", "has no lagg = 1"),
         ("score", "where.delay = 1", "unknown coordinate 'delay'"),
+        ("score", "where = 3", "'where' and 'at' are tables"),
+        ("score", "tolerance = -1", "is not a TOML file"),  # it is there already
+        ("memory.profile/G", "at.lag = 500", "has no lag = 500"),
+        ("training/loss", "at.step = 3", "has no step = 3"),
         ("score", 'size = "smoke"', "expects nothing of size 'full'"),
         ("score", "statistc = 'max'", "unknown key 'expect.statistc'; did you mean 'statistic'"),
         ("score", "tolerance = 1", "is not a TOML file"),
@@ -262,6 +300,17 @@ def test_check_compares_with_what_was_expected(study: Study, tree: xr.DataTree) 
 def test_expectations_that_mean_nothing(study: Study, variable: str, more: str, said: str) -> None:
     with pytest.raises(SeqprobeError, match=said):
         _verdict(study, variable, 1, more)
+
+
+def test_the_expectations_are_those_beside_the_file(tmp_path: Path) -> None:
+    for name, value in (("a", 999), ("b", 6)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.toml").write_text(TINY)
+        text = EXPECTED.format(claim="c", variable="updates", value=value, more="")
+        (tmp_path / name / "expected.toml").write_text(text)
+    finish(open_study(tmp_path / "a", folder=tmp_path / "runs"))
+    assert not check(open_study(tmp_path / "a", folder=tmp_path / "runs"))[0].agrees
+    assert check(open_study(tmp_path / "b", folder=tmp_path / "runs"))[0].agrees
 
 
 def test_check_needs_a_file(tmp_path: Path) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import filelock
 import pytest
 
-from seqprobe.studies import Study, retry, run, status, validate
+from seqprobe.errors import SeqprobeError
+from seqprobe.studies import Study, retry, run, running, status, validate
 from seqprobe.studies.pool import on_this_machine
 from seqprobe.studies.running import Standing
 from seqprobe.studies.worker import Job, work
@@ -131,6 +134,87 @@ def test_a_checkpoint_whose_resume_file_was_never_written_is_made_again(tmp_path
     half.save(folder.checkpoint)
     finish(study)
     assert folder.checkpoint.read_bytes() == whole
+
+
+def test_a_group_that_only_lacks_its_last_words_is_not_trained_again(tmp_path: Path) -> None:
+    study = make(tmp_path)
+    finish(study)
+    folders = [study.unit_folder(unit) for unit in study.units]
+    before = [folder.checkpoint.stat().st_mtime_ns for folder in folders]
+    (folders[1].path / "done.json").unlink()
+    finish(study)
+    assert _states(study) == ["done", "done"]
+    assert [folder.checkpoint.stat().st_mtime_ns for folder in folders] == before
+
+
+def test_a_group_that_starts_again_leaves_the_files_of_units_that_are_done(tmp_path: Path) -> None:
+    study = make(tmp_path)
+    finish(study)
+    done, lost = (study.unit_folder(unit) for unit in study.units)
+    before, whole = done.checkpoint.stat().st_mtime_ns, lost.checkpoint.read_bytes()
+    for name in ("done.json", "model.pt"):
+        (lost.path / name).unlink()
+    finish(study)
+    assert done.checkpoint.stat().st_mtime_ns == before
+    assert lost.checkpoint.read_bytes() == whole
+    assert not list(study.folder.rglob("again.pt"))
+
+
+def test_a_damaged_resume_file_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    for together in ("true", "false"):
+        home = tmp_path / together
+        home.mkdir()
+        study = make(home, f"together = {together}\n" + TINY)
+        folder = study.unit_folder(study.units[0])
+        folder.make(study.units[0])
+        for path in (folder.resume, folder.own_resume):
+            path.write_bytes(b"")
+        finish(study)
+        assert _states(study) == ["done", "done"]
+
+
+def test_a_death_in_an_analysis_costs_one_unit_of_a_group(tmp_path: Path) -> None:
+    study = make(tmp_path, WITH_ANALYSIS)
+    finish(study)
+    for unit in study.units:
+        for path in study.unit_folder(unit).results.glob("*.nc"):
+            path.unlink()
+    (job,) = jobs_of(study)
+    message = {"event": "died", "reason": "its process was killed", "words": ""}
+    assert running._bury(study, job, message)
+    assert _states(study) == ["failed", "trained"]
+    finish(study)
+    assert _states(study) == ["failed", "done"]
+    with filelock.FileLock(study.unit_folder(job.units[0]).path / "lock"):
+        assert not running._bury(study, job, message)  # another run is at it by now
+
+
+def test_an_end_without_a_result_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_SECONDS_TO_WAIT_FOR_OTHERS", 0)
+
+    class Liar:
+        def __init__(self, jobs: list[Job]) -> None:
+            self.jobs = jobs
+
+        def submit(self, job: Job) -> None:
+            self.jobs.append(job)
+
+        def next_event(self, seconds: float) -> tuple[Job, dict[str, Any]] | None:
+            return (self.jobs.pop(), {"event": "finished"}) if self.jobs else None
+
+    standing = run(make(tmp_path), engine=lambda jobs: nullcontext(Liar(jobs)))
+    assert len(standing.failed) == 2
+    assert set(standing.failed.values()) == {"ended without a result in its folder"}
+
+
+def test_a_worker_that_cannot_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(SeqprobeError, match=r"a worker process cannot start: .* exit code 1"):
+        run(make(tmp_path), jobs=1)
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,10 @@ def _template(results: Sequence[Result]) -> tuple[dict[str, xr.Variable], set[st
     """
     found: dict[str, xr.Variable] = {}
     coordinates: set[str] = set()
-    for result in {result.layout: result for result in reversed(results)}.values():
+    firsts: dict[Hashable, Result] = {}
+    for result in results:
+        firsts.setdefault(result.layout, result)
+    for result in firsts.values():
         whole = schema.read(result.file)
         coordinates |= set(map(str, whole.coords))
         for key, like in whole.variables.items():
