@@ -41,6 +41,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/dynamics.py
 	$(BIN)/python benchmarks/capacity.py
+	$(BIN)/python benchmarks/seeds.py
+	$(BIN)/python benchmarks/studies.py folders
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

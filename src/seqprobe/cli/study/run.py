@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -91,6 +92,12 @@ def command(
         ) from None
     code = FAILED_UNITS if standing.failed else 0
     drawn = draw_all(study) if not code and len(units) == len(study.units) else []
+    _tell(study, standing, drawn, as_json, quiet)
+    return code
+
+
+def _tell(study: Study, standing: Standing, drawn: list[Path], as_json: bool, quiet: bool) -> None:
+    """Say how a run ended."""
     if as_json:
         echo_json(
             {
@@ -110,7 +117,6 @@ def command(
     if not quiet:
         for path in drawn:
             click.echo(f"wrote {path}", err=True)
-    return code
 
 
 def choose(study: Study, only: tuple[str, ...]) -> tuple[Unit, ...]:
