@@ -214,6 +214,7 @@ def test_units_that_do_not_count_are_left_out_of_an_analysis(study: Seqprobe) ->
     result = study("capacity ess runs/tiny --sequences 2 --json")
     assert result.code == 0 and len(result.json["results"]) == 2
     assert "2 of 4 units are left out: 2 threshold not reached" in result.err
+    assert "error" not in result.err  # it is the rule
 
 
 def test_results_of_a_folder_are_kept_until_a_checkpoint_changes(seqprobe: Seqprobe) -> None:
@@ -292,3 +293,31 @@ def test_the_content_of_a_file_that_an_option_names_counts(seqprobe: Seqprobe) -
     Path("elsewhere.csv").write_text("0\n")
     seqprobe(line.replace("in.csv", "elsewhere.csv"))  # the name does not
     assert len(set(Path("zoo/results").glob("*.nc"))) == 2 * len(kept)
+
+
+def test_drawings_leave_out_models_that_an_analysis_has_no_meaning_for(study: Seqprobe) -> None:
+    text = STUDY.replace('"tcn"]', '"transformer"]').replace("for.tcn", "for.transformer")
+    text = text.replace("capacity ess --sequences 2", "fixed-points --starts 4")
+    Path("study.toml").write_text(text + "for.transformer.model.heads = 1\n")
+    result = study("study run . --jobs 1")
+    assert result.code == 0, result.err
+    assert Path("runs/tiny/figures/fixed-points.search.png").exists()
+
+
+def test_a_drawing_that_fails_costs_itself_alone(study: Seqprobe) -> None:
+    Path("more.py").write_text("raise SystemExit('no paper')")
+    result = study("study run . --jobs 1 --json --quiet")
+    assert result.code == 1 and "no paper" in result.error
+    assert len(result.json["done"]) == 4 and len(result.json["files"]) == 5
+
+
+def test_a_mistake_in_an_option_costs_no_unit(study: Seqprobe) -> None:
+    for words, said in (
+        ("--device potato", "device 'potato' is not available"),
+        ("--queue short", "--queue is for --slurm"),
+        ("--memory 2GB --scheduler tcp://127.0.0.1:9", "--memory is for --slurm"),
+    ):
+        result = study(f"study run . {words}")
+        assert result.code == 2 and said in result.error
+    assert "is not there: nothing has been run, or elsewhere" in study("study status .").out
+    assert "no unit that counts yet; run it first" in study("memory study.toml").error

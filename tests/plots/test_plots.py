@@ -67,8 +67,8 @@ def test_other_settings_are_other_lines_not_other_seeds() -> None:
     long = result("gru", 0.8).assign_attrs(task_config='{"delay": 9}')
     figure = plots.gradient_profile_figure(schema.combine_runs([short, long]))
     titles = [ax.get_title(loc="left") for ax in figure.axes[::2]]
-    assert titles[0].startswith("t delay=5: ")
-    assert titles[1].startswith("t delay=9: ")
+    assert titles[0].startswith("t, delay=5: ")
+    assert titles[1].startswith("t, delay=9: ")
 
 
 def test_a_file_and_its_copy_are_not_two_seeds() -> None:

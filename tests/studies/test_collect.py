@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import xarray as xr
 
 from seqprobe import plots, schema
 from seqprobe.errors import SeqprobeError, UnreadableFileError, UsageError
+from seqprobe.plots.runs import groups
 from seqprobe.studies import Study, check, collect, open_study, to_grid, write_study
 from seqprobe.studies.stack import read_results, stack_results
 from studies.plans import TINY, finish, make
@@ -186,8 +186,7 @@ def test_a_table_has_a_row_per_run(tmp_path: Path, tree: xr.DataTree) -> None:
 def test_parquet_without_its_engine_is_one_line(
     tmp_path: Path, tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for engine in ("pyarrow", "fastparquet"):
-        monkeypatch.setitem(sys.modules, engine, None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SeqprobeError, match="no engine for Parquet here; 'pip install pyarrow'"):
         write_study(tree, tmp_path / "study.parquet")
     assert not list(tmp_path.iterdir())
@@ -344,7 +343,12 @@ def test_collected_studies_are_drawn_without_the_model(tree: xr.DataTree) -> Non
 
 def test_stopped_runs_keep_their_last_score() -> None:
     training = xr.Dataset(
-        {"score": (("run", "step"), [[4.0, 2.0, np.nan], [4.0, 3.0, 1.0], [4.0, 3.5, 3.0]])},
+        {
+            "score": (("run", "step"), [[4.0, 2.0, np.nan], [4.0, 3.0, 1.0], [4.0, 3.5, 3.0]]),
+            "kept_score": ("run", [2.0, 1.0, 3.0]),
+            "stopped_at": ("run", [10, 20, 20]),
+            "threshold": ("run", [3.0, 3.0, 3.0]),
+        },
         {
             "step": [0, 10, 20],
             "run": ["a", "b", "c"],
@@ -355,9 +359,23 @@ def test_stopped_runs_keep_their_last_score() -> None:
     )
     ax = plots.learning_curves(training)
     line = next(line for line in ax.lines if "3 seeds" in str(line.get_label()))
-    assert np.array_equal(
-        np.asarray(line.get_ydata()), [4, 3, 2]
-    )  # the median is over the same three seeds
+    dots = next(line for line in ax.lines if line.get_linestyle() == "None")
+    assert np.array_equal(np.asarray(dots.get_xydata()), [[10, 2], [20, 1], [20, 3]])
+    # The median is over the same three seeds at every update.
+    assert np.array_equal(np.asarray(line.get_ydata()), [4, 3, 2])
+
+
+def test_runs_that_were_trained_in_other_ways_are_no_seeds_of_one(tree: xr.DataTree) -> None:
+    training = tree["training"].to_dataset()
+    alike = training.isel(run=(training["architecture"] == "rnn").values)
+    labels = {group.label for group in groups(alike, "model")}
+    assert labels == {"rnn delay=1 lr=0.001", "rnn delay=2 lr=0.01"}
+    assert len(groups(alike, "model", without="task.delay")) == 2  # the rate tells them apart
+    same = groups(alike.drop_vars("train.lr"), "model", without="task.delay")
+    assert [group.runs.sizes["run"] for group in same] == [6]
+    several = tree.to_dataset().assign_coords(metric=("run", ["nmse", "accuracy"] * 6))
+    with pytest.raises(UsageError, match="scored by nmse, accuracy: choose the runs of one"):
+        plots.against(several, "score", "task.delay")
 
 
 def test_attributes_say_where_it_comes_from(tree: xr.DataTree) -> None:

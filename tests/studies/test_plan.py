@@ -9,6 +9,7 @@ import pytest
 
 from seqprobe.errors import UnreadableFileError, UsageError
 from seqprobe.studies import open_study
+from seqprobe.studies.analyses import measures
 from seqprobe.studies.plan import read_plan
 from studies.plans import TINY, make
 
@@ -116,8 +117,8 @@ def test_a_setting_that_only_some_have_is_skipped_for_the_others(tmp_path: Path)
     [
         ("seed = 3\n", r"unknown key 'seed' in .*did you mean 'seeds'"),
         ("grid.modle.width = [1]\n", r"unknown section 'modle' in \[grid\].*did you mean 'model'"),
-        ("grid.model.widht = [1]\n", r"unknown key 'model.widht'.*did you mean 'width'"),
-        ("grid.train.step = [1]\n", r"unknown key 'train.step'.*did you mean 'steps'"),
+        ("grid.model.widht = [1]\n", r"unknown key 'model.widht'.*did you mean 'model.width'"),
+        ("grid.train.step = [1]\n", r"unknown key 'train.step'.*did you mean 'train.steps'"),
         ('grid.model.name = ["rnnn"]\n', r"unknown model 'rnnn'; did you mean 'rnn'"),
         ('grid.task.name = ["dealy"]\n', r"unknown task 'dealy'; did you mean 'delay'"),
         ("grid.train.steps = [-1]\n", r"train.steps = -1 is out of range"),
@@ -143,7 +144,9 @@ def test_a_setting_that_only_some_have_is_skipped_for_the_others(tmp_path: Path)
         ("analyses = [3]\n", r"analyses must be a list of texts"),
         ("analyses = ['memory profile \"']\n", r"cannot be read: No closing quotation"),
         ('draw = ["none.py"]\n', r"none.py' does not exist"),
-        ('draw = ["memory profile"]\n', r"'memory profile' is not among the analyses"),
+        ('draw = ["memory profile"]\n', r"'memory.profile' is not among the analyses .* \(none\)"),
+        ('draw = ["learning-curve"]\n', r"did you mean 'learning-curves'"),
+        ('analyses = ["capacity ess", "capacity ess"]\n', r"names an analysis twice"),
         ('draw = ["memory profil"]\n', r"unknown memory analysis 'profil'"),
         ("grid.train.lr = [1.0]\ngrid.'train.lr' = [2.0]\n", r"train.lr stands twice in \[grid\]"),
         ("for.gru.model.heads = 3\n", r"'gru' has no model.heads, which \[for.gru\]"),
@@ -160,6 +163,21 @@ def test_mistakes_are_one_line(tmp_path: Path, change: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         make(tmp_path, change + "\n".join(lines))
     assert "\n" not in str(caught.value)
+
+
+def test_a_drawing_means_the_only_analysis_of_its_name(tmp_path: Path) -> None:
+    text = 'analyses = ["capacity ess --sequences 3"]\ndraw = ["capacity ess"]\n' + TINY
+    study = make(tmp_path, text)
+    assert study.drawn(measures().parse("capacity ess")) == study.analyses[0]
+    several = text.replace('3"]', '3", "capacity ess --sequences 4"]')
+    with pytest.raises(UsageError, match="is several of the analyses"):
+        make(tmp_path, several)
+
+
+def test_the_name_of_a_folder_need_not_be_fit_for_another(tmp_path: Path) -> None:
+    (tmp_path / "my study, no. 2").mkdir()
+    study = make(tmp_path / "my study, no. 2", TINY.replace('name = "tiny"', ""))
+    assert study.name == "my-study-no-2"
 
 
 def test_a_study_without_a_model_says_so(tmp_path: Path) -> None:
@@ -184,6 +202,10 @@ def test_a_run_folder_is_enough_and_says_if_it_is_damaged(tmp_path: Path) -> Non
     found = open_study(study.folder)
     assert found.units == study.units
     assert dataclasses.replace(found, source=study.source) == study
+    with pytest.raises(UsageError, match="holds the units of size 'full'"):
+        open_study(study.folder, "smoke")
+    with pytest.raises(UsageError, match="name the study file to have another"):
+        open_study(study.folder, folder=tmp_path)
     (study.folder / "plan.json").write_text("{}")
     with pytest.raises(UnreadableFileError, match="is not the plan of a study"):
         open_study(study.folder)

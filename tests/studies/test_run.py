@@ -21,6 +21,7 @@ from seqprobe.errors import SeqprobeError
 from seqprobe.studies import Study, retry, run, running, status, validate
 from seqprobe.studies.pool import on_this_machine
 from seqprobe.studies.running import Standing
+from seqprobe.studies.upkeep import strangers
 from seqprobe.studies.worker import Job, work
 from studies.plans import TINY, finish, jobs_of, make
 
@@ -136,6 +137,26 @@ def test_a_checkpoint_whose_resume_file_was_never_written_is_made_again(tmp_path
     assert folder.checkpoint.read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["model.pt", "metrics.jsonl", "done.json"])
+def test_a_unit_that_lost_a_file_is_made_whole_by_the_next_run(tmp_path: Path, name: str) -> None:
+    study = make(tmp_path)
+    finish(study)
+    path = study.unit_folder(study.units[0]).path / name
+    whole = path.read_bytes()
+    path.unlink()
+    assert "done" in _states(study) and _states(study) != ["done", "done"]
+    finish(study)
+    assert _states(study) == ["done", "done"]
+    assert path.read_bytes() == whole or name == "done.json"  # which has its time
+
+
+def test_folders_of_an_earlier_plan_are_counted(tmp_path: Path) -> None:
+    study = make(tmp_path)
+    finish(study)
+    later = make(tmp_path, TINY.replace("steps = 6", "steps = 4"))
+    assert strangers(study) == 0 and strangers(later) == 2
+
+
 def test_a_group_that_only_lacks_its_last_words_is_not_trained_again(tmp_path: Path) -> None:
     study = make(tmp_path)
     finish(study)
@@ -221,10 +242,10 @@ def test_a_worker_that_cannot_start_says_why(
     ("name", "content", "said"),
     [
         ("model.pt", b"PK", "damaged"),
-        ("metrics.jsonl", b"{", "metrics.jsonl is damaged"),
+        ("metrics.jsonl", b"{", "metrics.jsonl' is damaged"),
         ("metrics.jsonl", b"", "is not the history"),
         ("config.json", b"{}", "config.json is missing, damaged or of another unit"),
-        ("done.json", b"{", "done.json or error.json is damaged"),
+        ("done.json", b"{", "is missing or damaged"),
     ],
 )
 def test_validate_names_damage_and_repairs_it(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from seqprobe.cli.common import echo_error
 from seqprobe.errors import (
     InterruptedRunError,
@@ -54,6 +56,9 @@ class Outcome:
         """Print one line per skipped checkpoint on stderr."""
         for entry in self.skipped:
             reason = entry["reason"]
+            if entry.get("remark"):  # it is the rule, not an error
+                click.echo(f"'{entry['checkpoint']}': {reason}", err=True)
+                continue
             named = (
                 reason if entry["checkpoint"] in reason else f"'{entry['checkpoint']}': {reason}"
             )
@@ -76,12 +81,14 @@ def expand(paths: Sequence[str]) -> tuple[dict[Path, bool], list[dict[str, Any]]
     found: dict[Path, bool] = {}
     skipped = []
     for path in map(Path, paths):
-        if path.suffix == ".toml" or (path.is_dir() and is_study(path)):
+        found_study = path.suffix == ".toml" or (path.is_dir() and is_study(path))
+        if found_study:
             study = open_study(path)
             path = study.folder
             inside, left_out = of_study(study)
-            if left_out:
-                skipped.append(_skip(path, NotApplicableError(_left_out(study, left_out))))
+            if left_out and inside:
+                said = _left_out(study, left_out)
+                skipped.append(_skip(path, NotApplicableError(said)) | {"remark": True})
         elif path.is_dir():
             inside = sorted(p for p in path.rglob("*.pt") if _is_own(p.relative_to(path)))
         else:
@@ -89,6 +96,8 @@ def expand(paths: Sequence[str]) -> tuple[dict[Path, bool], list[dict[str, Any]]
             continue
         if not inside:
             reason = f"folder '{path}' holds no checkpoint (*.pt)"
+            if found_study:
+                reason = f"study '{path}' has no unit that counts yet; run it first"
             skipped.append(_skip(path, UnreadableFileError(reason)))
         found |= {file: os.access(file.parent, os.W_OK) for file in inside}
     return found, skipped

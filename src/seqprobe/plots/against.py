@@ -7,13 +7,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from seqprobe.errors import UsageError, unknown_name
-from seqprobe.plots.lines import median_interval, plain_log
-from seqprobe.plots.runs import values
+from seqprobe.plots.lines import line_of, median_interval, plain_log
+from seqprobe.plots.runs import Group, groups, values
 from seqprobe.plots.style import look, new_axes
 
 __all__ = ["against"]
 
 _DECADES_FOR_LOG = 1.0
+_SCORES = ("score", "standard_error", "valid_score")
 
 
 def against(runs: xr.Dataset, name: str, factor: str, ax: Axes | None = None) -> Axes:
@@ -33,7 +34,8 @@ def against(runs: xr.Dataset, name: str, factor: str, ax: Axes | None = None) ->
     Raises
     ------
     UsageError
-        If the variable has other dimensions, or the setting is not a number.
+        If the variable has other dimensions, the setting is not a number, or scores are of several
+        metrics.
     """
     ax = new_axes() if ax is None else ax
     if name not in runs.data_vars:
@@ -45,23 +47,31 @@ def against(runs: xr.Dataset, name: str, factor: str, ax: Axes | None = None) ->
             f"cannot draw '{name}' against '{factor}': one is a number per run, the other a setting"
             " that is a number"
         )
+    metrics = dict.fromkeys(values(runs, "metric"))
+    if name in _SCORES and len(metrics) > 1:
+        raise UsageError(
+            f"cannot draw '{name}' of runs that are scored by {', '.join(metrics)}: choose the runs"
+            " of one"
+        )
     at = runs[factor].values.astype(float)
-    models, seeds = np.array(values(runs, "model")), np.array(values(runs, "train_seed"))
-    for model in dict.fromkeys(models):
-        own = np.flatnonzero((models == model) & np.isfinite(runs[name].values.astype(float)))
-        _draw(ax, model, at[own], runs[name].values[own].astype(float), seeds[own])
+    for group in groups(runs, "model", without=factor):
+        _draw(ax, group, name, factor)
     if at.min() > 0 and np.log10(at.max() / at.min()) >= _DECADES_FOR_LOG:
         ax.set_xscale("log")
         plain_log(ax.xaxis)
     ax.set_xlabel(factor)
-    units = runs[name].attrs.get("units", "1")
-    label = runs[name].attrs.get("long_name", name)
-    ax.set_ylabel(label if units == "1" else f"{label} ({units})")
+    unit = next(iter(metrics)) if name in _SCORES else runs[name].attrs.get("units", "1")
+    plain = name.replace("_", " ")
+    ax.set_ylabel(plain if unit in ("1", "", plain.removesuffix("s")) else f"{plain} ({unit})")
     return ax
 
 
-def _draw(ax: Axes, model: str, at: np.ndarray, numbers: np.ndarray, seeds: np.ndarray) -> None:
-    style = look(model)
+def _draw(ax: Axes, group: Group, name: str, factor: str) -> None:
+    style = look(group.name)
+    there = np.isfinite(group.runs[name].values.astype(float))
+    at = group.runs[factor].values.astype(float)[there]
+    numbers = group.runs[name].values.astype(float)[there]
+    seeds = np.array(values(group.runs, "train_seed"))[there]
     for seed in np.unique(seeds):
         own = np.flatnonzero(seeds == seed)
         own = own[np.argsort(at[own], kind="stable")]
@@ -74,7 +84,7 @@ def _draw(ax: Axes, model: str, at: np.ndarray, numbers: np.ndarray, seeds: np.n
         places,
         middle,
         color=style.color,
-        linestyle=style.linestyle,
+        linestyle=line_of(group),
         marker=style.marker,
-        label=f"{model} ({len(np.unique(seeds))} seeds)",
+        label=f"{group.label} ({len(np.unique(seeds))} seeds)",
     )

@@ -10,18 +10,20 @@ from matplotlib.ticker import MaxNLocator
 
 from seqprobe.plots.dots import named_rows
 from seqprobe.plots.lines import Panel, by_task, draw, median_interval, plain_log
-from seqprobe.plots.runs import groups, values
+from seqprobe.plots.runs import Group, groups, values
 from seqprobe.plots.style import look, new_axes
 
 __all__ = ["final_scores", "learning_curves", "learning_curves_figure"]
 
 _DECADES_FOR_LOG = 1.5
+_FEW = 6  # of so many seeds the range is more than a 95 % interval of the median
 
 
 def learning_curves(training: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw the validation score against updates: median and 95 % interval over seeds, seeds thin.
 
-    A run that has stopped keeps its last score, so that the median is always over the same seeds.
+    A dot marks where a run stopped; it keeps its last score, so that the median is always over the
+    same seeds. Dashed: the threshold (``train.until``).
 
     Parameters
     ----------
@@ -35,7 +37,12 @@ def learning_curves(training: xr.Dataset, ax: Axes | None = None) -> Axes:
     _scale(ax.set_yscale, kept["score"].values)
     for group in groups(kept, "model"):
         draw(ax, group, "score", x="step")
-    ax.set_xlim(0, max(1.0, float(training["step"].max())))
+        _mark_ends(ax, group)
+    thresholds = training["threshold"].values[np.isfinite(training["threshold"].values)]
+    for threshold in np.unique(thresholds):
+        ax.axhline(threshold, color="0.5", lw=0.6, ls="--", zorder=0)
+    last = max(1.0, float(training["step"].max()))
+    ax.set_xlim(-0.02 * last, 1.02 * last)
     ax.set_xlabel("updates")
     ax.set_ylabel(f"validation {_metric(training)}")
     if ax.get_yscale() == "log":
@@ -44,7 +51,9 @@ def learning_curves(training: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def final_scores(training: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Draw the last validation score of every run, and median and 95 % interval over seeds.
+    """Draw the validation score of the weights that every run keeps, which are its best.
+
+    Median and 95 % interval over seeds; of fewer than six seeds, their range.
 
     Parameters
     ----------
@@ -54,17 +63,17 @@ def final_scores(training: xr.Dataset, ax: Axes | None = None) -> Axes:
         Where to draw; a new figure if None.
     """
     ax = new_axes() if ax is None else ax
-    found = groups(training.assign(score=_to_the_end(training["score"])), "model")
-    _scale(ax.set_xscale, np.concatenate([g.runs["score"].values[:, -1] for g in found]))
+    found = groups(training, "model")
+    _scale(ax.set_xscale, training["kept_score"].values)
     for row, group in enumerate(found):
-        style, last = look(group.name), group.runs["score"].values[:, -1]
-        ax.plot(last, np.full(len(last), row), "|", color=style.color, ms=5, alpha=0.5)
-        if len(last) > 1:
-            _, low, high = median_interval(last[:, None])
+        style, kept = look(group.name), group.runs["kept_score"].values
+        ax.plot(kept, np.full(len(kept), row), "|", color=style.color, ms=5, alpha=0.5)
+        if len(kept) > 1:
+            _, low, high = median_interval(kept[:, None])
             ax.plot([low[0], high[0]], [row, row], color=style.color, lw=1.2, alpha=0.5)
-        ax.plot(np.median(last), row, style.marker, color=style.color, ms=4.5)
+        ax.plot(np.median(kept), row, style.marker, color=style.color, ms=4.5)
     named_rows(ax, found)
-    ax.set_xlabel(f"last validation {_metric(training)}")
+    ax.set_xlabel(f"best validation {_metric(training)}")
     if ax.get_xscale() == "log":
         plain_log(ax.xaxis)
     else:
@@ -73,12 +82,26 @@ def final_scores(training: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 
 def learning_curves_figure(training: xr.Dataset) -> Figure:
-    """Return learning curves and last scores of a collected study: a row per task."""
+    """Return learning curves and scores of a collected study: a row per task."""
+    seeds = min(len(group.runs["run"]) for group in groups(training, "model"))
+    interval = "range" if seeds < _FEW else "95 % interval"
     panels: list[tuple[str, Panel]] = [
         ("learning curves", learning_curves),
-        ("where they end (median, 95 % interval)", final_scores),
+        (f"weights that are kept (median, {interval})", final_scores),
     ]
-    return by_task(training, "score", panels, x="step")
+    figure = by_task(training, "score", panels, x="step")
+    excluded = int(training.attrs.get("n_excluded", 0))
+    if excluded:
+        total = excluded + training.sizes["run"]
+        said = f"{excluded} of {total} runs are not shown: failed, not done, or above the threshold"
+        figure.supxlabel(said, fontsize=6, color="0.4")
+    return figure
+
+
+def _mark_ends(ax: Axes, group: Group) -> None:
+    """Mark the last score of every run that stopped."""
+    scores, steps = group.runs["score"].values, group.runs["stopped_at"].values
+    ax.plot(steps, scores[:, -1], ".", color=look(group.name).color, ms=2.5, alpha=0.6)
 
 
 def _metric(training: xr.Dataset) -> str:

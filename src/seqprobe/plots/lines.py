@@ -99,7 +99,10 @@ def _drawable(ax: Axes, lines: np.ndarray) -> np.ndarray:
 
 
 def median_interval(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the median over seeds and its 95 % bootstrap interval."""
+    """Return the median over seeds and its 95 % bootstrap interval.
+
+    Of fewer than six seeds that is their range, which holds the median of all seeds less often.
+    """
     rng = np.random.default_rng(0)
     picks = rng.integers(len(lines), size=(1000, len(lines)))
     medians = np.median(lines[picks], axis=1)

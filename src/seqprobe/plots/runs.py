@@ -48,8 +48,10 @@ def values(result: xr.Dataset, key: str) -> list[str]:
     return [str(result.attrs.get(key, ""))] * n
 
 
-def groups(result: xr.Dataset, key: Literal["model", "task"]) -> list[Group]:
-    """Return the runs by task, or by architecture with all its settings and its task.
+def groups(
+    result: xr.Dataset, key: Literal["model", "task"], without: str | None = None
+) -> list[Group]:
+    """Return the runs by task, or by architecture with all its settings, its task and training.
 
     Parameters
     ----------
@@ -57,10 +59,15 @@ def groups(result: xr.Dataset, key: Literal["model", "task"]) -> list[Group]:
         One result, or several along ``run``.
     key
         What to tell apart.
+    without
+        A setting that does not tell groups apart, such as ``"task.delay"``.
     """
     runs = result if "run" in result.dims else result.expand_dims("run")
     names = values(result, key)
     settings = _settings(result, key)
+    if without is not None:
+        for own in settings:
+            own.pop(without.partition(".")[2], None)
     distinct: list[tuple[str, dict[str, Any]]] = []
     members: list[list[int]] = []
     for i, identity in enumerate(zip(names, settings, strict=True)):
@@ -73,7 +80,8 @@ def groups(result: xr.Dataset, key: Literal["model", "task"]) -> list[Group]:
         same = [other for other_name, other in distinct if other_name == name]
         differing = [k for k in own if any(other.get(k) != own[k] for other in same)]
         shown = [k for k in differing if own[k] is not None and k != "vocabulary"]
-        label = " ".join([name, *(f"{k}={own[k]}" for k in shown)]).replace("$", r"\$")
+        between = ", " if key == "task" else " "
+        label = between.join([name, *(f"{k}={own[k]}" for k in shown)]).replace("$", r"\$")
         found.append(Group(name, label, same.index(own), runs.isel(run=rows)))
     return found
 
@@ -84,8 +92,18 @@ def _settings(result: xr.Dataset, key: Literal["model", "task"]) -> list[dict[st
     if key == "task":
         return tasks
     models = [json.loads(text or "{}") for text in values(result, "model_config")]
-    rows = zip(values(result, "task"), tasks, models, strict=True)
-    return [{"task": name, **task, **model} for name, task, model in rows]
+    rows = zip(values(result, "task"), tasks, models, _training(result), strict=True)
+    return [{"task": name, **task, **model, **train} for name, task, model, train in rows]
+
+
+def _training(result: xr.Dataset) -> list[dict[str, Any]]:
+    """Return the settings of training that differ between the runs of a study."""
+    names = [str(n) for n, c in result.coords.items() if str(n).startswith("train.") and c.ndim]
+    columns = {name.removeprefix("train."): result[name].values.tolist() for name in names}
+    return [
+        {name: values[i] for name, values in columns.items() if values[i] == values[i]}
+        for i in range(result.sizes.get("run", 1))
+    ]
 
 
 def singles(result: xr.Dataset) -> list[tuple[str, xr.Dataset]]:

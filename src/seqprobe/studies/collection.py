@@ -80,6 +80,7 @@ def collect(study: Study) -> xr.DataTree:
             groups[name] = stacked
     for group in groups.values():
         group.attrs["factors"] = root.attrs["factors"]  # `to_grid` takes any of them
+    groups["training"].attrs["n_excluded"] = len(left_out)
     if left_out:
         groups["excluded"] = _excluded(left_out)
     return xr.DataTree.from_dict(groups, name=study.name)
@@ -187,6 +188,26 @@ def _histories(
             "score": variable(
                 ("run", "step"), values["score"], "score on the validation split", _unit(included)
             ),
+            "kept_score": variable(
+                ("run",),
+                np.array([done["valid"]["score"] for _, done in included]),
+                "best score on the validation split, of the weights that are kept",
+                _unit(included),
+            ),
+            "stopped_at": variable(
+                ("run",),
+                np.array([done["updates"] for _, done in included]),
+                "updates done when training stopped",
+                "update",
+            ),
+            "threshold": variable(
+                ("run",),
+                np.array(
+                    [unit.settings.get("train.until.threshold", math.nan) for unit, _ in included]
+                ),
+                "score at which training stops",
+                _unit(included),
+            ),
         },
         {"run": run, "step": variable(("step",), np.array(steps), "updates", "update")},
     )
@@ -227,6 +248,8 @@ def _results(
             )
     stacked = stack_results(results, run)
     stacked.attrs["n_runs"] = sum(file is not None for file in files)
+    there = np.array([file is not None for file in files])
+    stacked["measured"] = variable(("run",), there, "there is a result for this run", "1")
     return stacked
 
 

@@ -73,7 +73,9 @@ def _check_names(plan: Plan, points: Iterable[Settings], file: Path) -> None:
     for point in points:
         for key, kind, known in (("model.name", "model", MODELS), ("task.name", "task", TASKS)):
             if key not in point:
-                raise UsageError(f"'{file}' does not say {key}; give it under [fixed] or [grid]")
+                raise UsageError(
+                    f"'{file}' does not say {key}; give it under [fixed], [grid] or [[case]]"
+                )
             if point[key] not in known:
                 raise unknown_name(kind, str(point[key]), known)
     for name in plan.per_name:  # it may be used in the other size only
@@ -103,11 +105,15 @@ def _check_settings(plan: Plan, points: list[Settings], file: Path) -> None:
         if not owners:
             known = dict.fromkeys(n for found in classes[section] for n in fields_of(found))
             known |= dict.fromkeys(_EXTRA[section])
+            names = [f"{section}.{n}" for n in known]
             raise UsageError(
-                f"unknown key '{key}' in '{file}'{suggestion(name, known)}"
-                f" (allowed: {', '.join(f'{section}.{n}' for n in known)})"
+                f"unknown key '{key}' in '{file}'{suggestion(key, names)}"
+                f" (allowed: {', '.join(names)})"
             )
-        from_mapping(owners[0], {name: value}, section)
+        try:
+            from_mapping(owners[0], {name: value}, section)
+        except UsageError as error:
+            raise UsageError(f"'{file}': {error}") from None
 
 
 def _check_owners(plan: Plan, file: Path) -> None:

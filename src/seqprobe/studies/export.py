@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -12,9 +13,29 @@ from seqprobe import schema
 from seqprobe.errors import SeqprobeError
 from seqprobe.files import atomic, check_output
 
-__all__ = ["STUDY_TYPES", "to_table", "write_study"]
+__all__ = ["STUDY_TYPES", "check_study_output", "to_table", "write_study"]
 
 STUDY_TYPES = (".nc", ".csv", ".parquet")
+
+
+def check_study_output(path: str | os.PathLike[str]) -> Path:
+    """Refuse a path that `write_study` could not write, before any work is done.
+
+    Raises
+    ------
+    UsageError
+        For another ending, or a folder that is not there.
+    SeqprobeError
+        If pandas has no engine for Parquet here.
+    """
+    found = check_output(path, STUDY_TYPES)
+    engines = ("pyarrow", "fastparquet")
+    if found.suffix == ".parquet" and not any(map(importlib.util.find_spec, engines)):
+        raise SeqprobeError(
+            f"cannot write '{path}': pandas has no engine for Parquet here;"
+            " 'pip install pyarrow', or write .csv"
+        )
+    return found
 
 
 def to_table(tree: xr.DataTree) -> pd.DataFrame:
@@ -52,7 +73,7 @@ def write_study(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     SeqprobeError
         If pandas has no engine for Parquet here.
     """
-    path = check_output(path, STUDY_TYPES)
+    path = check_study_output(path)
     if path.suffix == ".nc":
         schema.write_tree(tree, path)
         return
@@ -60,11 +81,5 @@ def write_study(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
     with atomic(path) as part:
         if path.suffix == ".csv":
             table.to_csv(part, index=False)
-            return
-        try:
-            table.to_parquet(Path(part), index=False)
-        except ImportError:
-            raise SeqprobeError(
-                f"cannot write '{path}': pandas has no engine for Parquet here;"
-                " 'pip install pyarrow', or write .csv"
-            ) from None
+        else:
+            table.to_parquet(part, index=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -184,8 +185,9 @@ def _plan(file: Path, content: Mapping[str, Any], name: str) -> Plan:
     together = content.get("together", True)
     if not isinstance(together, bool):
         raise UsageError(f"'{file}': together = {together!r} is not allowed (allowed: true, false)")
-    name = content.get("name", name)
-    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
+    # The name of a folder need not be fit for another.
+    name = content.get("name", re.sub(r"[^\w-]+", "-", name).strip("-") or "study")
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
         raise UsageError(
             f"'{file}': name = {name!r} is not allowed (allowed: letters, digits, - _)"
         )
@@ -235,7 +237,9 @@ def _lists(file: Path, where: str, table: Any) -> dict[str, list[Any]]:
             isinstance(value, (str, int, float, bool)) for value in values
         )
         if not plain or (where == "grid" and not values):
-            raise UsageError(f"'{file}': {key} in [{where}] must be a list of values: {values!r}")
+            raise UsageError(
+                f"'{file}': {key} in [{where}] must be a list of values, such as [1, 2]: {values!r}"
+            )
         if len({repr(value) for value in values}) < len(values):
             raise UsageError(f"'{file}': {key} in [{where}] names a value twice: {values!r}")
     return flat

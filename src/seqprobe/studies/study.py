@@ -14,7 +14,7 @@ from typing import Any
 
 import filelock
 
-from seqprobe.errors import UnreadableFileError, UsageError
+from seqprobe.errors import UnreadableFileError, UsageError, suggestion
 from seqprobe.files import make_folder, sha256
 from seqprobe.provenance import code_sha256
 from seqprobe.studies.analyses import Analysis, measures, result_stem
@@ -103,6 +103,25 @@ class Study:
         """Return ``todo``, ``started``, ``trained``, ``failed`` or ``done``."""
         return self.unit_folder(unit).state(self.result_stems())
 
+    def drawn(self, analysis: Analysis) -> Analysis:
+        """Return which analysis of the study a drawing means: this one, or the only one so named.
+
+        Raises
+        ------
+        UsageError
+            If there is none, or there are several.
+        """
+        same = [own for own in self.analyses if own.name == analysis.name]
+        found = [own for own in same if own == analysis] or same
+        if len(found) != 1:
+            named = ", ".join(own.name for own in self.analyses) or "none"
+            how = "is several of" if found else "is not among"
+            raise UsageError(
+                f"draw: '{analysis.name}' {how} the analyses of '{self.source}' ({named});"
+                " write it as it stands there"
+            )
+        return found[0]
+
     def write(self) -> None:
         """Write the units into the folder, for commands that need not work them out again."""
         make_folder(self.folder)
@@ -137,7 +156,9 @@ def is_study(folder: Path) -> bool:
 
 
 def open_study(
-    path: str | os.PathLike[str], size: str = "full", folder: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    size: str | None = None,
+    folder: str | os.PathLike[str] | None = None,
 ) -> Study:
     """Return the study of a file.
 
@@ -146,9 +167,10 @@ def open_study(
     path
         ``study.toml``, the folder that holds it, or the folder of a study that has been run.
     size
-        ``"full"`` or ``"smoke"``.
+        ``"full"``, which None means, or ``"smoke"``.
     folder
-        Where the units are; None for ``runs/<name>``, or ``runs/<name>-smoke``.
+        Where the units are; None for ``runs/<name>``, or ``runs/<name>-smoke``, in the present
+        working directory.
 
     Raises
     ------
@@ -159,7 +181,14 @@ def open_study(
     """
     path = Path(path)
     if (path / STUDY_FILE).is_file() and not (path / PLAN_FILE).is_file():
-        return _read(path, _content(path))
+        study = _read(path, _content(path))
+        if (size or study.size) != study.size or Path(folder or path).resolve() != path.resolve():
+            raise UsageError(
+                f"'{path}' holds the units of size '{study.size}'; name the study file to have"
+                " another size or folder"
+            )
+        return study
+    size = size or "full"
     plan, file = read_plan(path, size), find_plan(path)
     home = Path("runs", plan.name if size == "full" else f"{plan.name}-{size}")
     home = home if folder is None else Path(folder)
@@ -187,16 +216,21 @@ def _make(plan: Plan, file: Path, size: str, home: Path, key: str) -> Study:
     units, skipped = make_units(plan, file)
     parse = measures().parse if plan.analyses or plan.draw else None
     analyses = tuple(parse(line) for line in plan.analyses) if parse else ()
+    if len({analysis.stem for analysis in analyses}) < len(analyses):
+        raise UsageError(f"'{file}' names an analysis twice; leave one of them out")
+    study = Study(
+        *(plan.name, size, file, home, units, skipped),
+        *(analyses, plan.draw, plan.factors(), key),
+    )
     for what in plan.draw:
         if what.endswith(".py"):
             if not (file.parent / what).is_file():
                 raise UsageError(f"draw: '{file.parent / what}' does not exist; check the name")
-        elif what != LEARNING_CURVES and parse is not None and parse(what) not in analyses:
-            raise UsageError(f"draw: '{what}' is not among the analyses of '{file}'; add it there")
-    return Study(
-        *(plan.name, size, file, home, units, skipped),
-        *(analyses, plan.draw, plan.factors(), key),
-    )
+        elif what != LEARNING_CURVES and parse is not None:
+            if " " not in what and suggestion(what, [LEARNING_CURVES]):
+                raise UsageError(f"draw: '{what}' is nothing; did you mean '{LEARNING_CURVES}'?")
+            study.drawn(parse(what))
+    return study
 
 
 def _content(folder: Path) -> dict[str, Any]:
@@ -224,6 +258,6 @@ def _read(folder: Path, content: Mapping[str, Any]) -> Study:
         )
     except (KeyError, TypeError) as error:
         raise UnreadableFileError(
-            f"'{folder / STUDY_FILE}' is damaged ({type(error).__name__}: {error});"
-            " name the study.toml instead"
+            f"'{folder / STUDY_FILE}' is damaged or of another version"
+            f" ({type(error).__name__}: {error}); name the study.toml instead"
         ) from None

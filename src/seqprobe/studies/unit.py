@@ -12,11 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from seqprobe.errors import UnreadableFileError
 from seqprobe.files import atomic
 
 __all__ = ["State", "Unit", "UnitFolder", "read_json", "write_json"]
 
 _FORMAT = "seqprobe.unit/1"
+# What ``done.json`` and every line of ``metrics.jsonl`` say at least.
+_SUMMARY = {"sha256", "params", "updates", "reached", "valid", "test", "metric_unit", "seconds"}
+_METRICS = ("step", "loss", "score")
 _DIGITS = 12
 
 # "done" is trained and analysed; "failed" waits for a retry; "started" goes on where it was.
@@ -113,8 +117,10 @@ class UnitFolder:
 
     @property
     def done(self) -> dict[str, Any] | None:
-        """How training ended, or None."""
-        return read_json(self.path / "done.json")
+        """How training ended; None if it has not, or what it left is not all there."""
+        found = read_json(self.path / "done.json")
+        whole = found is not None and found.keys() >= _SUMMARY
+        return found if whole and self.checkpoint.exists() and self.metrics.exists() else None
 
     @property
     def error(self) -> dict[str, Any] | None:
@@ -146,9 +152,17 @@ class UnitFolder:
         """Read what `write_metrics` wrote; empty if there is nothing yet."""
         try:
             lines = [json.loads(line) for line in self.metrics.read_text().splitlines()]
+            return [
+                {key: math.nan if line[key] is None else float(line[key]) for key in _METRICS}
+                for line in lines
+            ]
         except FileNotFoundError:
             return []
-        return [{k: math.nan if v is None else v for k, v in line.items()} for line in lines]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise UnreadableFileError(
+                f"'{self.metrics}' is damaged ({error}); 'seqprobe study validate --repair'"
+                " removes the unit, to be run again"
+            ) from None
 
     def state(self, results: Iterable[str] = ()) -> State:
         """Return ``todo``, ``started``, ``trained``, ``failed`` or ``done``.
@@ -165,7 +179,7 @@ class UnitFolder:
             return "todo"
         if "error.json" in there:
             return "failed"
-        if "done.json" not in there:
+        if "done.json" not in there or self.done is None:
             return "started" if "metrics.jsonl" in there else "todo"
         wanted = set(results)
         listed = os.scandir(self.results) if wanted and "results" in there else ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ from seqprobe.files import sha256
 from seqprobe.studies.study import Study
 from seqprobe.studies.unit import Unit, UnitFolder
 
-__all__ = ["Damage", "Status", "retry", "status", "validate"]
+__all__ = ["Damage", "Status", "retry", "status", "strangers", "validate"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,14 @@ def status(study: Study) -> list[Status]:
         done = folder.done if state in ("done", "trained", "running", "failed") else None
         found.append(Status(unit, state, done, folder.error if state == "failed" else None))
     return found
+
+
+def strangers(study: Study) -> int:
+    """Return how many folders belong to units that are not in the plan any more."""
+    own = {unit.name for unit in study.units}
+    looks_like_one = re.compile(r".+-s\d+-[0-9a-f]{12}")
+    found = [entry.name for entry in os.scandir(study.folder)]
+    return sum(name not in own and looks_like_one.fullmatch(name) is not None for name in found)
 
 
 def _in_work(study: Study, head: Unit) -> bool:
@@ -117,7 +127,8 @@ def validate(study: Study, repair: bool = False) -> list[Damage]:
     found = []
     for unit in study.units:
         folder = study.unit_folder(unit)
-        if folder.state() in ("todo", "started"):
+        ended = any((folder.path / name).exists() for name in ("done.json", "error.json"))
+        if not ended:
             continue
         reason = _damage(unit, folder)
         if reason is not None:
@@ -125,6 +136,9 @@ def validate(study: Study, repair: bool = False) -> list[Damage]:
             if repair:
                 shutil.rmtree(folder.path)
     return found
+
+
+_LOST = "done.json, model.pt or metrics.jsonl is missing or damaged"
 
 
 def _damage(unit: Unit, folder: UnitFolder) -> str | None:
@@ -136,7 +150,7 @@ def _damage(unit: Unit, folder: UnitFolder) -> str | None:
         return "config.json is missing, damaged or of another unit"
     done = folder.done
     if done is None:
-        return None if folder.error is not None else "done.json or error.json is damaged"
+        return None if folder.error is not None else _LOST
     try:
         checkpoint = load_checkpoint(folder.checkpoint)
         if sha256(folder.checkpoint) != done.get("sha256"):
@@ -151,6 +165,6 @@ def _damage(unit: Unit, folder: UnitFolder) -> str | None:
                 return f"{result.name} is of another checkpoint"
     except SeqprobeError as error:
         return str(error)
-    except ValueError as error:
-        return f"metrics.jsonl is damaged ({error})"
+    except OSError as error:
+        return f"'{error.filename}': {error.strerror}"
     return None

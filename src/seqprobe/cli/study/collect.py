@@ -14,7 +14,7 @@ from seqprobe.files import check_output
 from seqprobe.studies import check as check_study
 from seqprobe.studies import collect as collect_study
 from seqprobe.studies import open_study, write_study
-from seqprobe.studies.export import STUDY_TYPES
+from seqprobe.studies.export import check_study_output
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,7 +47,7 @@ Examples:
 @click.option("-q", "--quiet", is_flag=True, help="No remarks.")
 def command(
     file: str,
-    size: str,
+    size: str | None,
     folder: str | None,
     as_json: bool,
     outputs: tuple[str, ...],
@@ -60,7 +60,7 @@ def command(
     settings as coordinates; a group per analysis. The others are listed in the group 'excluded'.
     """
     for output in outputs:
-        check_output(output, STUDY_TYPES)
+        check_study_output(output)
     from seqprobe.plots.style import FIGURE_TYPES
 
     for figure in figures:
@@ -120,7 +120,7 @@ def _groups(tree: xr.DataTree) -> list[tuple[str, dict[str, int], int]]:
 
 @click.command("check", epilog=EXAMPLES)
 @study_options
-def check(file: str, size: str, folder: str | None, as_json: bool) -> int:
+def check(file: str, size: str | None, folder: str | None, as_json: bool) -> int:
     """Compare FILE with the expected.toml beside it; exit code 1 if they disagree."""
     study = open_study(file, size, folder)
     if not study.source.is_file():

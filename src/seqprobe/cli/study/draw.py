@@ -19,40 +19,47 @@ __all__ = ["draw_all"]
 _TAIL = 300
 
 
-def draw_all(study: Study) -> list[Path]:
-    """Draw what the plan wants into ``figures/`` of the study's folder; return the files.
+def draw_all(study: Study) -> tuple[list[Path], list[str]]:
+    """Draw what the plan wants into ``figures/`` of the study's folder.
 
     An analysis is drawn as its command draws it. A Python file beside the study file is called
     with the collected study and the folder for its figures.
 
-    Raises
-    ------
-    SeqprobeError
-        If a Python file fails.
+    Returns
+    -------
+    files
+        What was written.
+    failures
+        Why drawings are missing, one line each; the others are there.
     """
     if not study.draw:
-        return []
+        return [], []
     home = make_folder(study.folder / "figures")
     with study.lock():
-        return _draw_into(home, study)
+        try:
+            tree = collect(study)
+            collected = study.folder / "study.nc"
+            write_study(tree, collected)
+        except SeqprobeError as error:
+            return [], [str(error)]
+        made, failures = [collected], []
+        for what in study.draw:
+            try:
+                made += _drawn(study, tree, what, collected, home)
+            except SeqprobeError as error:
+                failures.append(str(error))
+    return made, failures
 
 
-def _draw_into(home: Path, study: Study) -> list[Path]:
-    tree = collect(study)
-    collected = study.folder / "study.nc"
-    write_study(tree, collected)
-    made = [collected]
-    for what in study.draw:
-        if what.endswith(".py"):
-            made += _call(study.source.parent / what, collected, home)
-        elif what == LEARNING_CURVES:
-            from seqprobe import plots
+def _drawn(study: Study, tree: xr.DataTree, what: str, collected: Path, home: Path) -> list[Path]:
+    if what.endswith(".py"):
+        return _call(study.source.parent / what, collected, home)
+    if what == LEARNING_CURVES:
+        from seqprobe import plots
 
-            drawn = plots.learning_curves_figure(tree["training"].to_dataset())
-            made += _save(drawn, home / LEARNING_CURVES)
-        else:
-            made += _draw(tree, what, home)
-    return made
+        drawn = plots.learning_curves_figure(tree["training"].to_dataset())
+        return _save(drawn, home / LEARNING_CURVES)
+    return _draw(study, tree, what, home)
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
@@ -64,19 +71,20 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
     return paths
 
 
-def _draw(tree: xr.DataTree, line: str, home: Path) -> list[Path]:
-    """Draw an analysis of all units that count."""
+def _draw(study: Study, tree: xr.DataTree, line: str, home: Path) -> list[Path]:
+    """Draw an analysis of all units that count and that it has a meaning for."""
     from seqprobe import plots
     from seqprobe.cli.measures import command_of, parse
 
-    analysis = parse(line)
+    analysis = study.drawn(parse(line))
     view = command_of(analysis.name).view
     if view.figure is None:
         raise UsageError(f"draw: '{line}' has no figure; leave it out")
     group = next((n for n in (analysis.name, analysis.stem) if n in tree.children), None)
-    if group is None:  # it has no meaning for any model of the study
+    if group is None:
         return []
     runs = tree[group].to_dataset()
+    runs = runs.isel(run=runs["measured"].values)
     return _save(getattr(plots, view.figure)(runs), home / group)
 
 

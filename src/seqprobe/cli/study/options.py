@@ -20,14 +20,12 @@ def study_options(made: Command) -> Command:
             click.option(
                 "--size",
                 type=click.Choice(["full", "smoke"]),
-                default="full",
-                show_default=True,
-                help="Which section of the file counts.",
+                help="Which section of the file counts.  [default: full]",
             ),
             click.option(
                 "--folder",
                 metavar="DIR",
-                help="Where the units are.  [default: runs/NAME, or runs/NAME-smoke]",
+                help="Where the units are.  [default: runs/NAME here, or runs/NAME-smoke]",
             ),
             click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
         ]

@@ -22,7 +22,7 @@ Examples:
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Processes.  [default: one per core]")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no remarks.")
 def command(
-    file: str, size: str, folder: str | None, as_json: bool, jobs: int | None, quiet: bool
+    file: str, size: str | None, folder: str | None, as_json: bool, jobs: int | None, quiet: bool
 ) -> None:
     """List the units of FILE with what they cost at most, and what is already done.
 

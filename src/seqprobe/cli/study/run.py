@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from seqprobe import device as devices
 from seqprobe.cli.common import echo_error, echo_json, progress
 from seqprobe.cli.study.draw import draw_all
 from seqprobe.cli.study.options import study_options
@@ -42,13 +43,13 @@ FAILED_UNITS = 5
 @click.option("--scheduler", metavar="ADDRESS", help="Work on this Dask cluster.")
 @click.option("--slurm", is_flag=True, help="Start workers through Slurm.")
 @click.option("--queue", help="With --slurm: partition.")
-@click.option("--walltime", default="01:00:00", show_default=True, help="With --slurm: per job.")
-@click.option("--memory", default="4GB", show_default=True, help="With --slurm: per job.")
+@click.option("--walltime", help="With --slurm: per job.  [default: 01:00:00]")
+@click.option("--memory", help="With --slurm: per job.  [default: 4GB]")
 @click.option("--device", default="cpu", show_default=True, help="Where each process computes.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no remarks.")
 def command(
     file: str,
-    size: str,
+    size: str | None,
     folder: str | None,
     as_json: bool,
     jobs: int | None,
@@ -56,8 +57,8 @@ def command(
     scheduler: str | None,
     slurm: bool,
     queue: str | None,
-    walltime: str,
-    memory: str,
+    walltime: str | None,
+    memory: str | None,
     device: str,
     quiet: bool,
 ) -> int:
@@ -73,6 +74,8 @@ def command(
     study = open_study(file, size, folder)
     units = choose(study, only)
     engine = _engine(scheduler, slurm, queue, walltime, memory, jobs)
+    if engine is None and device != "cpu":
+        devices.resolve(device)  # before any unit fails for it
     standing = None
     try:
         with progress(quiet, "units") as update:
@@ -90,10 +93,12 @@ def command(
         raise InterruptedRunError(
             f"interrupted with {done} of {len(units)} units done; the same command goes on"
         ) from None
-    code = FAILED_UNITS if standing.failed else 0
-    drawn = draw_all(study) if not code and len(units) == len(study.units) else []
+    whole = not standing.failed and len(units) == len(study.units)
+    drawn, failures = draw_all(study) if whole else ([], [])
     _tell(study, standing, drawn, as_json, quiet)
-    return code
+    for failure in failures:
+        echo_error(failure)
+    return FAILED_UNITS if standing.failed else 1 if failures else 0
 
 
 def _tell(study: Study, standing: Standing, drawn: list[Path], as_json: bool, quiet: bool) -> None:
@@ -162,16 +167,21 @@ def _engine(
     scheduler: str | None,
     slurm: bool,
     queue: str | None,
-    walltime: str,
-    memory: str,
+    walltime: str | None,
+    memory: str | None,
     jobs: int | None,
 ) -> Callable[[list[Any]], AbstractContextManager[Any]] | None:
     if scheduler is not None and slurm:
         raise UsageError("--scheduler and --slurm are two ways to the same; give one of them")
+    given = {"--queue": queue, "--walltime": walltime, "--memory": memory}
+    if not slurm and any(given.values()):
+        alone = next(option for option, value in given.items() if value)
+        raise UsageError(f"{alone} is for --slurm; give both, or leave it out")
     if scheduler is not None:
         return lambda work: on_dask(work, scheduler)
     if slurm:
-        return lambda work: on_slurm(work, jobs or 1, queue, walltime, memory)
+        hours, size = walltime or "01:00:00", memory or "4GB"
+        return lambda work: on_slurm(work, jobs or 1, queue, hours, size)
     return None
 
 

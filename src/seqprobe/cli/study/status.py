@@ -16,7 +16,7 @@ from seqprobe.studies import retry as retry_units
 from seqprobe.studies import status as status_of
 from seqprobe.studies import validate as validate_units
 from seqprobe.studies.selection import RULE
-from seqprobe.studies.upkeep import Status
+from seqprobe.studies.upkeep import Status, strangers
 
 EXAMPLES = """\b
 Examples:
@@ -30,7 +30,7 @@ _STATES = ("done", "trained", "running", "started", "failed", "todo")
 
 @click.command("status", epilog=EXAMPLES)
 @study_options
-def command(file: str, size: str, folder: str | None, as_json: bool) -> None:
+def command(file: str, size: str | None, folder: str | None, as_json: bool) -> None:
     """Show how far every configuration of FILE is, and the spread of its scores over seeds.
 
     States: done; trained (analyses are missing); running; started (interrupted, goes on); failed
@@ -85,10 +85,12 @@ def print_status(study: Study) -> None:
         said = " ".join(f"{key}={value}" for key, value in skipped.settings.items())
         click.echo(f"skipped: {said}: {skipped.reason}")
     total = Counter(one.state for one in found.values())
-    click.echo(
-        f"{len(found)} units in '{study.folder}': "
-        + ", ".join(f"{total[state]} {state}" for state in _STATES if total[state])
-    )
+    said = ", ".join(f"{total[state]} {state}" for state in _STATES if total[state])
+    click.echo(f"{len(found)} units in '{study.folder}': {said}")
+    if not study.folder.is_dir():
+        click.echo(f"'{study.folder.resolve()}' is not there: nothing has been run, or elsewhere")
+    elif strange := strangers(study):
+        click.echo(f"{strange} folders in it belong to no unit of this plan, but of an earlier one")
 
 
 def _spread(ended: list[dict[str, Any]]) -> list[str]:
@@ -120,7 +122,7 @@ def _unit_as_json(one: Status) -> dict[str, Any]:
 
 @click.command("retry", epilog=EXAMPLES)
 @study_options
-def retry(file: str, size: str, folder: str | None, as_json: bool) -> None:
+def retry(file: str, size: str | None, folder: str | None, as_json: bool) -> None:
     """Forget the failures of FILE, so that the next 'seqprobe study run' does these units again.
 
     A unit whose process died goes on from its last validation; one that diverged starts again.
@@ -139,7 +141,7 @@ def retry(file: str, size: str, folder: str | None, as_json: bool) -> None:
 @click.command("validate", epilog=EXAMPLES)
 @study_options
 @click.option("--repair", is_flag=True, help="Remove damaged units, to be run again.")
-def validate(file: str, size: str, folder: str | None, as_json: bool, repair: bool) -> int:
+def validate(file: str, size: str | None, folder: str | None, as_json: bool, repair: bool) -> int:
     """Read every file of every finished unit of FILE, and name the damaged ones."""
     study = open_study(file, size, folder)
     found = validate_units(study, repair)
