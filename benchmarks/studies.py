@@ -91,8 +91,8 @@ def kill_after(sweep: Path, folder: Path, moment: float) -> bool:
 
 
 def newest(folder: Path) -> int:
-    """Return when a file of a unit was last written."""
-    return max((path.stat().st_mtime_ns for path in folder.glob("*/*")), default=0)
+    """Return when a file of a unit last came into its place."""
+    return max((path.stat().st_mtime_ns for path in folder.glob("*")), default=0)
 
 
 def units(folder: Path) -> list[str]:
