@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -102,10 +103,12 @@ def test_solved_delay_networks_peak_at_the_delay(model: str) -> None:
 
 
 def test_the_readme_s_python_runs(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    code, study = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     code += f"\nax.figure.savefig({str(tmp_path / 'x.png')!r})"
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True)
     assert (tmp_path / "x.png").exists()
+    shutil.copy(ROOT / "figures/example_study.nc", tmp_path / "study.nc")
+    subprocess.run([sys.executable, "-W", "error", "-c", study], cwd=tmp_path, check=True)
 
 
 def test_the_readme_s_paths_exist() -> None:

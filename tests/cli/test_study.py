@@ -186,7 +186,7 @@ def test_interrupting_is_one_line_and_the_same_command_goes_on(study: Seqprobe) 
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not list(Path("runs").glob("tiny/*/metrics.jsonl")):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # as Ctrl-C, which a background shell would ignore
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert err == (

@@ -83,8 +83,10 @@ def final_scores(training: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 def learning_curves_figure(training: xr.Dataset) -> Figure:
     """Return learning curves and scores of a collected study: a row per task."""
-    seeds = min(len(group.runs["run"]) for group in groups(training, "model"))
-    interval = "range" if seeds < _FEW else "95 % interval"
+    seeds = [group.runs.sizes["run"] for group in groups(training, "model")]
+    interval = "range" if max(seeds) < _FEW else "95 % interval"
+    if min(seeds) < _FEW <= max(seeds):
+        interval = f"95 % interval; range below {_FEW} seeds"
     panels: list[tuple[str, Panel]] = [
         ("learning curves", learning_curves),
         (f"weights that are kept (median, {interval})", final_scores),
@@ -93,7 +95,9 @@ def learning_curves_figure(training: xr.Dataset) -> Figure:
     excluded = int(training.attrs.get("n_excluded", 0))
     if excluded:
         total = excluded + training.sizes["run"]
-        said = f"{excluded} of {total} runs are not shown: failed, not done, or above the threshold"
+        said = (
+            f"{excluded} of {total} runs are not shown: failed, not done, or not at the threshold"
+        )
         figure.supxlabel(said, fontsize=6, color="0.4")
     return figure
 
