@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -184,10 +183,13 @@ def test_interrupting_is_one_line_and_the_same_command_goes_on(study: Seqprobe) 
     Path("study.toml").write_text(text)
     command = [sys.executable, "-m", "seqprobe", "study", "run", ".", "--jobs", "1"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not list(Path("runs").glob("tiny/*/metrics.jsonl")):
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)  # as Ctrl-C, which a background shell would ignore
-    _, err = process.communicate(timeout=20)
+    try:
+        while not list(Path("runs").glob("tiny/*/metrics.jsonl")):
+            time.sleep(0.05)
+        process.terminate()  # as Ctrl-C, which a background shell would ignore
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert err == (
         "seqprobe: error: interrupted with 0 of 4 units done; the same command goes on\n"

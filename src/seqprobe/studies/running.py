@@ -48,8 +48,6 @@ class Standing:
         Units that another run is at.
     running
         The last report of every unit in work, by name.
-    seconds
-        Since the start.
     """
 
     total: int
@@ -57,7 +55,6 @@ class Standing:
     failed: dict[str, str] = field(default_factory=dict)
     elsewhere: set[str] = field(default_factory=set)
     running: dict[str, dict[str, Any]] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
 
     @property
     def progress(self) -> float:
