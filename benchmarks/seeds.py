@@ -10,13 +10,12 @@ nn.LSTM between the same input and head, one after another. The rule is `models.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
-from timing import one_thread
+from timing import one_thread, seconds
 from torch import Tensor, nn
 
 from seqprobe.config import from_mapping
@@ -88,13 +87,6 @@ def peer_update(kind: str, width: int, task: Given, batch: Batch) -> Callable[[]
         optimizer.step()
 
     return work
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return the CPU time of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def sides(kind: str, width: int, rows: int) -> dict[str, list[Callable[[], object]]]:

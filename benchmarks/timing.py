@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-__all__ = ["in_turn", "median_seconds", "one_thread"]
+__all__ = ["in_turn", "median_seconds", "one_thread", "seconds"]
 
 
 def one_thread() -> None:
@@ -16,7 +16,8 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """Return the CPU time of one call."""
     start = time.process_time()
     work()
     return time.process_time() - start
@@ -25,7 +26,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def median_seconds(work: Callable[[], object], runs: int = 5) -> float:
     """Return the median CPU seconds of `work`, after one run that does not count."""
     work()
-    return statistics.median(_seconds(work) for _ in range(runs))
+    return statistics.median(seconds(work) for _ in range(runs))
 
 
 def in_turn(
@@ -35,6 +36,6 @@ def in_turn(
     for _ in range(3):
         ours()
         theirs()
-    pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(runs)]
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(runs)]
     a, b = zip(*pairs, strict=True)
     return statistics.median(a), statistics.median(b), statistics.median(x / y for x, y in pairs)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqprobe.plots.dots import named_rows
+from seqprobe.plots.dots import dots, named_rows
 from seqprobe.plots.lines import Panel, by_task, draw, median_interval, plain_log
 from seqprobe.plots.runs import Group, groups, values
 from seqprobe.plots.style import look, new_axes
@@ -66,12 +66,11 @@ def final_scores(training: xr.Dataset, ax: Axes | None = None) -> Axes:
     found = groups(training, "model")
     _scale(ax.set_xscale, training["kept_score"].values)
     for row, group in enumerate(found):
-        style, kept = look(group.name), group.runs["kept_score"].values
-        ax.plot(kept, np.full(len(kept), row), "|", color=style.color, ms=5, alpha=0.5)
+        kept = group.runs["kept_score"].values
         if len(kept) > 1:
             _, low, high = median_interval(kept[:, None])
-            ax.plot([low[0], high[0]], [row, row], color=style.color, lw=1.2, alpha=0.5)
-        ax.plot(np.median(kept), row, style.marker, color=style.color, ms=4.5)
+            ax.plot([low[0], high[0]], [row, row], color=look(group.name).color, lw=1.2, alpha=0.5)
+    dots(ax, found, "kept_score")
     named_rows(ax, found)
     ax.set_xlabel(f"best validation {_metric(training)}")
     if ax.get_xscale() == "log":

@@ -42,7 +42,7 @@ def stored(checkpoint: Path, analysis: Analysis) -> xr.Dataset | None:
     result, reason = _with(stem, ".nc"), read_json(_with(stem, ".json"))
     if not result.exists() and reason is None:
         return None
-    made_from = {"checkpoint_sha256": sha256(checkpoint), "code_sha256": code_sha256()}
+    made_from = _origin(checkpoint)
     if reason is not None and made_from.items() <= reason.items():
         raise NotApplicableError(str(reason.get("reason")))
     try:
@@ -92,12 +92,16 @@ def _made(
     try:
         result = measures().measure(checkpoint, analysis, device, update)
     except NotApplicableError as error:
-        made_from = {"checkpoint_sha256": sha256(checkpoint), "code_sha256": code_sha256()}
-        write_json(_with(stem, ".json"), {"reason": str(error), **made_from})
+        write_json(_with(stem, ".json"), {"reason": str(error), **_origin(checkpoint)})
         raise
     result.attrs["code_sha256"] = code_sha256()
     schema.write(result, _with(stem, ".nc"))
     return result
+
+
+def _origin(checkpoint: Path) -> dict[str, str]:
+    """Return what a result is made from, besides its parameters."""
+    return {"checkpoint_sha256": sha256(checkpoint), "code_sha256": code_sha256()}
 
 
 def _with(stem: Path, ending: str) -> Path:

@@ -34,6 +34,15 @@ class Skipped:
     settings: Mapping[str, Any]
     reason: str
 
+    def __str__(self) -> str:
+        """Return settings and reason on one line."""
+        said = " ".join(f"{key}={value}" for key, value in self.settings.items())
+        return f"skipped: {said}: {self.reason}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"settings": self.settings, "reason": self.reason}
+
 
 @dataclass(frozen=True)
 class Study:
@@ -142,7 +151,7 @@ class Study:
                 "source": str(self.source),
                 "key": self.key,
                 "units": [unit.as_dict() for unit in self.units],
-                "skipped": [{"settings": s.settings, "reason": s.reason} for s in self.skipped],
+                "skipped": [skipped.as_dict() for skipped in self.skipped],
                 "analyses": [analysis.as_dict() for analysis in self.analyses],
                 "draw": list(self.draw),
                 "factors": list(self.factors),

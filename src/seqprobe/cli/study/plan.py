@@ -64,8 +64,7 @@ def command(
     header = [*study.factors, "units", "together", "updates", "ms/update", "done", "left, at most"]
     table(header, cells)
     for skipped in study.skipped:
-        said = " ".join(f"{key}={value}" for key, value in skipped.settings.items())
-        click.echo(f"skipped: {said}: {skipped.reason}")
+        click.echo(str(skipped))
     click.echo(
         f"{len(study.units)} units in '{study.folder}', {states['done']} done,"
         f" {states['failed']} failed; at most {duration(seconds / processes)} left with"
@@ -84,7 +83,7 @@ def _as_json(
         "folder": str(study.folder),
         "configurations": rows,
         "units": [unit.name for unit in study.units],
-        "skipped": [{"settings": s.settings, "reason": s.reason} for s in study.skipped],
+        "skipped": [skipped.as_dict() for skipped in study.skipped],
         "analyses": [analysis.as_dict() for analysis in study.analyses],
         "states": dict(states),
         "seconds_left": seconds / processes,

@@ -111,7 +111,7 @@ def _tell(study: Study, standing: Standing, drawn: list[Path], as_json: bool, qu
                 "folder": str(study.folder),
                 "done": sorted(standing.done),
                 "failed": standing.failed,
-                "skipped": [{"settings": s.settings, "reason": s.reason} for s in study.skipped],
+                "skipped": [skipped.as_dict() for skipped in study.skipped],
                 "files": [str(path) for path in drawn],
             }
         )

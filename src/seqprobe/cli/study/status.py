@@ -82,8 +82,7 @@ def print_status(study: Study) -> None:
         if one.error is not None:
             click.echo(f"{one.error.get('kind')}: {one.unit.name}: {one.error.get('message')}")
     for skipped in study.skipped:
-        said = " ".join(f"{key}={value}" for key, value in skipped.settings.items())
-        click.echo(f"skipped: {said}: {skipped.reason}")
+        click.echo(str(skipped))
     total = Counter(one.state for one in found.values())
     said = ", ".join(f"{total[state]} {state}" for state in _STATES if total[state])
     click.echo(f"{len(found)} units in '{study.folder}': {said}")
