@@ -47,6 +47,8 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     ("leaky", {"form": "inside"}),
     ("leaky", {"form": "outside", "activation": "leaky_relu"}),
     ("leaky", {"activation": "relu", "self_loops": True}),
+    ("mup", {"layers": 1}),
+    ("mup", {"layers": 1, "gamma": 3.0, "tau": 0.5}),
     ("gru", {"reset": "after"}),
     ("gru", {"reset": "before"}),
     ("lstm", {}),

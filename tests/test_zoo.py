@@ -39,7 +39,8 @@ every_entry = pytest.mark.parametrize(
 )
 
 
-CAUSAL = [name for name, entry in MODELS.items() if entry.directions == 1]
+# 'mup' is a leaky tanh network in another parametrisation, for sweeps of it: none is shipped.
+CAUSAL = [name for name, entry in MODELS.items() if entry.directions == 1 and name != "mup"]
 
 
 def test_what_is_shipped() -> None:

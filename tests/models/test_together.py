@@ -10,7 +10,7 @@ from seqprobe.config import from_mapping
 from seqprobe.errors import NotApplicableError
 from seqprobe.models import MODELS, Together, build_model, can_train_together, group_size
 
-TOGETHER = ["rnn", "irnn", "leaky", "gru", "lstm"]
+TOGETHER = ["rnn", "irnn", "leaky", "mup", "gru", "lstm"]
 CASES = [case for case in CAUSAL if case.model in TOGETHER]
 S, B, T = 3, 4, 37  # T is more than one chunk and not a multiple of it
 
@@ -54,7 +54,7 @@ def test_weights_come_out_as_they_went_in() -> None:
 
 @pytest.mark.parametrize("name", ["tcn", "bi-gru", "mamba"])
 def test_other_architectures_are_refused(name: str) -> None:
-    with pytest.raises(NotApplicableError, match=r"allowed: rnn, irnn, leaky, gru, lstm\)"):
+    with pytest.raises(NotApplicableError, match=r"allowed: rnn, irnn, leaky, mup, gru, lstm\)"):
         Together([build_model(name, CONTINUOUS, {"width": 8})])
     assert group_size(name, MODELS[name].config(), 8) == 1
 

@@ -80,6 +80,7 @@ FORMS = [
     ("irnn", {}, "delay"),
     ("leaky", {}, "delay"),
     ("leaky", {"form": "outside", "self_loops": True}, "delay"),
+    ("mup", {"gamma": 3.0}, "recall"),
     ("gru", {}, "delay"),
     ("gru", {"layers": 2}, "delay"),
     ("gru", {"reset": "before"}, "recall"),

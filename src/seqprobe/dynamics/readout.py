@@ -37,7 +37,7 @@ def readout(model: object, of: StateMap) -> Readout | None:
 
         def of_state(x: Tensor, u: Tensor) -> Tensor:
             del u
-            y: Tensor = twin.head(norm(x[:, below : below + top.width]))
+            y: Tensor = twin.head(norm(top.output(x[:, below : below + top.width])))
             return y
 
         return of_state

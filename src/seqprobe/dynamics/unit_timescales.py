@@ -13,6 +13,7 @@ from seqprobe.models.gru import GRULayer
 from seqprobe.models.leaky import LeakyLayer
 from seqprobe.models.lstm import LSTMLayer
 from seqprobe.models.mamba import MambaBlock
+from seqprobe.models.mup import MuPLayer
 from seqprobe.models.rnn import RNNLayer
 from seqprobe.models.s4d import S4DBlock
 
@@ -24,9 +25,10 @@ def unit_timescales(model: SequenceModule, x: Tensor) -> np.ndarray:
 
     What a real would keep of itself if nothing else reached it: ``-1 / E ln k`` for the factor k by
     which a step multiplies it, averaged over inputs (N, T, D) or tokens (N, T). k is 1 - 1/tau for
-    leaky units, 0 for tanh and rectified units (time constant 0), the update gate of a GRU (one
-    less it, with the reset before the product), the forget gate for the cell of an LSTM, the
-    modulus of the pole for S4D, and exp(Delta A) for Mamba. Buffers, and h of an LSTM, have none.
+    leaky units, 1 - tau in the muP form, 0 for tanh and rectified units (time constant 0), the
+    update gate of a GRU (one less it, with the reset before the product), the forget gate for the
+    cell of an LSTM, the modulus of the pole for S4D, and exp(Delta A) for Mamba. Buffers, and h of
+    an LSTM, have none.
     """
     core = model.core if isinstance(model, Model) else model
     layers = list(core.layers) if isinstance(core, Stack) else [core]
@@ -48,6 +50,8 @@ def _of_layer(layer: object, trace: Trace, prefix: str) -> dict[str, np.ndarray]
     """Return time constants by part of the state."""
     if isinstance(layer, LeakyLayer):
         return {"h": _from_log(torch.log1p(-1 / layer.time_constants.detach()))}
+    if isinstance(layer, MuPLayer):
+        return {"h": np.full(layer.width, _from_log(torch.tensor(1 - layer.tau).log()))}
     if isinstance(layer, RNNLayer):
         return {"h": np.zeros(layer.width)}
     if isinstance(layer, GRULayer):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from seqprobe.config import bounded
 from seqprobe.models.base import SequenceModule, Stack
 
@@ -31,6 +33,11 @@ class ModelConfig:
     embedding: int | None = bounded(None, 1, 65536)
 
 
+def _unscaled(config: ModelConfig) -> float:
+    del config
+    return 1.0
+
+
 @dataclass(frozen=True)
 class Architecture:
     """An entry of the model registry.
@@ -52,6 +59,10 @@ class Architecture:
         True if the core adds to its input, so that continuous inputs need a projection to `width`.
     directions
         1, or 2 if it reads the sequence both ways.
+    head
+        Makes the head from the numbers of its features and outputs.
+    rate_scale
+        What ``train.lr`` is multiplied by, from the settings.
     """
 
     name: str
@@ -61,6 +72,8 @@ class Architecture:
     learning_rate: float
     residual: bool = False
     directions: int = 1
+    head: Callable[[int, int], nn.Linear] = nn.Linear
+    rate_scale: Callable[[Any], float] = _unscaled
 
 
 def recurrent_stack(

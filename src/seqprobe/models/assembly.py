@@ -61,7 +61,7 @@ class Model(SequenceModule):
         self.core = architecture.build(d_in, config)
         if isinstance(self.core, Bidirectional):
             self.core.pool_last = spec.readout == "last"
-        self.head = nn.Linear(architecture.directions * config.width, spec.output_size)
+        self.head = architecture.head(architecture.directions * config.width, spec.output_size)
         self.causal = self.core.causal
         self.exact_causality = self.core.exact_causality
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
@@ -67,14 +69,12 @@ class Bidirectional(SequenceModule):
 
 def bidirectional(base: Architecture) -> Architecture:
     """Return the registry entry ``bi-<name>`` of an architecture."""
-    return Architecture(
+    return dataclasses.replace(
+        base,
         name=f"bi-{base.name}",
         summary=f"{base.summary}, both directions",
-        config=base.config,
         build=lambda d_in, config: Bidirectional(
             base.build(d_in, config), base.build(d_in, config)
         ),
-        learning_rate=base.learning_rate,
-        residual=base.residual,
         directions=2,
     )

@@ -14,7 +14,7 @@ from seqprobe.models.base import SequenceModule
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
-__all__ = ["Put", "RecurrentLayer", "affine", "product"]
+__all__ = ["Put", "RecurrentLayer", "affine", "product", "recurrent_layers"]
 
 Put = Callable[[str, Tensor], None]
 
@@ -89,7 +89,7 @@ class RecurrentLayer(SequenceModule):
         inputs_t
             ``weight_ih @ x_t + bias`` for all gates, (B, G*H) or (S, B, G*H).
         state
-            The vectors named by `parts`, each (B, H) or (S, B, H); the first is the output.
+            The vectors named by `parts`, each (B, H) or (S, B, H); `output` reads the first.
         weight
             `recurrent_weight`, (H, G*H) or (S, H, G*H): taken once per sequence, not once per step.
         put
@@ -99,6 +99,10 @@ class RecurrentLayer(SequenceModule):
     def recurrent_weight(self) -> Tensor:
         """Return ``weight_hh`` transposed, (H, G*H), as the cell multiplies by it."""
         return self.weight_hh.mT
+
+    def output(self, h: Tensor) -> Tensor:
+        """Return what the next layer or the head reads of the first part of the state."""
+        return h
 
     def init_state(self, batch: int) -> State:
         """Return zero vectors (B, H) for every part."""
@@ -114,7 +118,7 @@ class RecurrentLayer(SequenceModule):
         vectors = tuple(state[part] for part in self.parts)
         inputs_t = F.linear(x_t, self.weight_ih, self.bias)
         vectors = self.cell(inputs_t, vectors, self.recurrent_weight(), put)
-        return vectors[0], dict(zip(self.parts, vectors, strict=True))
+        return self.output(vectors[0]), dict(zip(self.parts, vectors, strict=True))
 
     def forward(
         self, x: Tensor, state: State | None = None, trace: Trace | None = None
@@ -144,5 +148,10 @@ class RecurrentLayer(SequenceModule):
         outputs = []
         for inputs_t in inputs:
             vectors = self.cell(inputs_t, vectors, weight, put)
-            outputs.append(vectors[0])
+            outputs.append(self.output(vectors[0]))
         return outputs, vectors
+
+
+def recurrent_layers(module: nn.Module) -> list[RecurrentLayer]:
+    """Return every recurrent layer in a module."""
+    return [layer for layer in module.modules() if isinstance(layer, RecurrentLayer)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from seqprobe.errors import unknown_name
-from seqprobe.models import gru, irnn, leaky, lstm, mamba, rnn, s4d, tcn, transformer
+from seqprobe.models import gru, irnn, leaky, lstm, mamba, mup, rnn, s4d, tcn, transformer
 from seqprobe.models.architecture import Architecture
 from seqprobe.models.bidirectional import bidirectional
 
 __all__ = ["MODELS", "architecture"]
 
-_FILES = (rnn, irnn, leaky, gru, lstm, tcn, transformer, s4d, mamba)
+_FILES = (rnn, irnn, leaky, mup, gru, lstm, tcn, transformer, s4d, mamba)
 
 # Every architecture, and every one again in both directions as bi-<name>.
 MODELS: dict[str, Architecture] = {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqprobe.models.architecture import Architecture, ModelConfig, recurrent_stack
 from seqprobe.models.recurrent import Put, RecurrentLayer, affine
@@ -14,9 +15,20 @@ from seqprobe.models.recurrent import Put, RecurrentLayer, affine
 __all__ = ["ARCHITECTURE", "RNNConfig", "RNNLayer"]
 
 
+Start = Literal["orthogonal", "uniform"]
+
+
 @dataclass(frozen=True)
 class RNNConfig(ModelConfig):
-    """Settings of the tanh network: width and depth only."""
+    """Settings of the tanh network.
+
+    Attributes
+    ----------
+    start
+        Recurrent weights start ``"orthogonal"``, or ``"uniform"`` in +-1/sqrt(H), as in torch.
+    """
+
+    start: Start = "orthogonal"
 
 
 class RNNLayer(RecurrentLayer):
@@ -30,12 +42,17 @@ class RNNLayer(RecurrentLayer):
         Number of inputs D.
     width
         Number of units H.
+    start
+        See `RNNConfig`.
     """
 
     nonlinearity: Literal["tanh", "relu"] = "tanh"
 
-    def __init__(self, d_in: int, width: int) -> None:
+    def __init__(self, d_in: int, width: int, start: Start = "orthogonal") -> None:
         super().__init__(d_in, width, gates=1)
+        if start == "uniform":
+            bound = 1 / math.sqrt(width)
+            nn.init.uniform_(self.weight_hh, -bound, bound)
 
     def activation(self, pre: Tensor) -> Tensor:
         """Return the new state of a pre-activation."""
@@ -55,6 +72,6 @@ ARCHITECTURE = Architecture(
     name="rnn",
     summary="Elman network with tanh",
     config=RNNConfig,
-    build=recurrent_stack(lambda d_in, config: RNNLayer(d_in, config.width)),
+    build=recurrent_stack(lambda d_in, config: RNNLayer(d_in, config.width, config.start)),
     learning_rate=1e-3,
 )

@@ -18,7 +18,7 @@ from seqprobe.errors import NotApplicableError
 from seqprobe.models.architecture import ModelConfig
 from seqprobe.models.assembly import Model, skeleton
 from seqprobe.models.base import Stack
-from seqprobe.models.recurrent import RecurrentLayer, affine
+from seqprobe.models.recurrent import RecurrentLayer, affine, product
 from seqprobe.models.registry import MODELS, architecture
 from seqprobe.spec import Spec
 
@@ -137,9 +137,11 @@ class Together(nn.Module):
         return F.embedding(x + first[:, None, None], tables.flatten(0, 1))
 
 
-def _map(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Map (S, T, B, D) to (S, T, B, K) by weights (S, K, D) and a bias (S, 1, K)."""
-    y: Tensor = affine(bias, x.flatten(1, 2), weight.mT).unflatten(1, x.shape[1:3])
+def _map(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Map (S, T, B, D) to (S, T, B, K) by weights (S, K, D) and a bias (S, 1, K) or none."""
+    rows = x.flatten(1, 2)
+    flat = product(rows, weight.mT) if bias is None else affine(bias, rows, weight.mT)
+    y: Tensor = flat.unflatten(1, x.shape[1:3])
     return y
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqprobe.errors import UsageError
+from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.spec import Spec
 
 __all__ = ["Baseline", "Batch", "Condition", "Metric", "Split", "Task", "TaskConfig"]
@@ -210,6 +210,33 @@ class Task(ABC):
         """Return how many steps back the answers of a sequence lie; None where the data decide."""
         del length
         return None
+
+    def longer(self, factor: int = 2) -> Task:
+        """Return the same task with longer trials, to test generalisation in time.
+
+        Parameters
+        ----------
+        factor
+            How many times as long. What grows is the whole trial, unless a task says otherwise.
+
+        Returns
+        -------
+        Task
+            With the same spec, loss and metric, so that scores compare. Chance and baseline are
+            its own.
+
+        Raises
+        ------
+        NotApplicableError
+            If the trials are recorded data.
+        UsageError
+            If `factor` is not a whole number from 1 on.
+        """
+        del factor
+        raise NotApplicableError(
+            f"task '{self.name}' has no trials longer than its data; use a generated task,"
+            " such as 'flipflop'"
+        )
 
     def pinned(self) -> Task:
         """Return the task with all that its data decide in its settings, as a checkpoint needs."""

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -97,6 +97,15 @@ class Copy(GeneratedTask):
     def at_delay(self, delay: int) -> Copy:
         """Return the same task at one other delay."""
         return Copy(dataclasses.replace(self.config, delay=delay, min_delay=None))
+
+    def _lengthened(self, factor: int) -> dict[str, Any]:
+        """Return the delays that make sequences `factor` times as long with as many symbols."""
+        symbols = 2 * self.config.symbols
+        delays = {"delay": self.config.delay, "min_delay": self.config.min_delay}
+        return {
+            name: None if delay is None else factor * (delay + symbols) - symbols
+            for name, delay in delays.items()
+        }
 
     def answers(self, values: Tensor) -> Tensor:
         """Return the last M steps (B, M, ...) of values (B, T, ...), where the symbols are due."""

@@ -11,7 +11,24 @@ from seqprobe.errors import UsageError
 from seqprobe.tasks.base import Batch
 from seqprobe.tasks.generated import GeneratedTask
 
-__all__ = ["Delayed"]
+__all__ = ["Delayed", "check_delay", "held_back"]
+
+
+def check_delay(length: int, delay: int) -> None:
+    """Refuse a length that ends before the first recall."""
+    if length <= delay:
+        raise UsageError(
+            f"length {length} leaves no step to recall at delay {delay}"
+            " (allowed: a length above the delay)"
+        )
+
+
+def held_back(values: Tensor, delay: int) -> tuple[Tensor, Tensor]:
+    """Return values (B, T, ...) `delay` steps later, 0 before, and a mask (B, T) of where not."""
+    size, length = values.shape[:2]
+    late = torch.zeros_like(values)
+    late[:, delay:] = values[:, : length - delay]
+    return late, (torch.arange(length) >= delay).expand(size, length)
 
 
 class Delayed(GeneratedTask):
@@ -23,11 +40,7 @@ class Delayed(GeneratedTask):
 
     def check_length(self, length: int) -> None:
         """Refuse a length that ends before the first recall."""
-        if length <= self.config.delay:
-            raise UsageError(
-                f"length {length} leaves no step to recall at delay {self.config.delay}"
-                " (allowed: a length above the delay)"
-            )
+        check_delay(length, self.config.delay)
 
     def reach(self, length: int) -> int:
         """Return the delay."""
@@ -37,8 +50,4 @@ class Delayed(GeneratedTask):
 
     def delayed(self, x: Tensor) -> Batch:
         """Return inputs (B, T, ...) with themselves D steps later as targets."""
-        size, length = x.shape[:2]
-        y = torch.zeros_like(x)
-        y[:, self.config.delay :] = x[:, : length - self.config.delay]
-        mask = (torch.arange(length) >= self.config.delay).expand(size, length)
-        return Batch(x, y, mask)
+        return Batch(x, *held_back(x, self.config.delay))

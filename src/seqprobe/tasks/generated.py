@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 
+from seqprobe.config import from_mapping
 from seqprobe.errors import UsageError
 from seqprobe.seeding import generator
 from seqprobe.tasks.base import Batch, Split, Task, check_request
@@ -49,6 +52,19 @@ class GeneratedTask(Task):
                 f"length {length} is too short for task '{self.name}'"
                 f" (allowed: {self.shortest} or more)"
             )
+
+    def longer(self, factor: int = 2) -> Task:
+        """Return the task with trials `factor` times as long; see `Task.longer`."""
+        if factor != int(factor) or factor < 1:
+            raise UsageError(
+                f"factor = {factor} makes no longer trials (allowed: whole numbers, 1 or more)"
+            )
+        settings = dataclasses.asdict(self.config) | self._lengthened(int(factor))
+        return type(self)(from_mapping(type(self.config), settings, "task"))
+
+    def _lengthened(self, factor: int) -> dict[str, Any]:
+        """Return the settings that differ where trials are `factor` times as long."""
+        return {"length": factor * self.length}
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, size: int, length: int) -> Batch:

@@ -13,13 +13,16 @@ from seqprobe.tasks.chartext import CharText
 from seqprobe.tasks.copy import Copy
 from seqprobe.tasks.delay import Delay
 from seqprobe.tasks.digits import Digits
+from seqprobe.tasks.discrimination import Discrimination
 from seqprobe.tasks.flipflop import FlipFlop
 from seqprobe.tasks.induction import Induction
 from seqprobe.tasks.integrator import Integrator
+from seqprobe.tasks.lorenz96 import Lorenz96
 from seqprobe.tasks.mnist import PMNIST, SMNIST
 from seqprobe.tasks.mqar import MQAR
 from seqprobe.tasks.music import JSB, Muse, Nottingham, Piano
 from seqprobe.tasks.passkey import Passkey
+from seqprobe.tasks.path_integration import PathIntegration
 from seqprobe.tasks.recall import Recall
 from seqprobe.tasks.selective_copy import SelectiveCopy
 from seqprobe.tasks.sine import Sine
@@ -40,6 +43,9 @@ _TASKS: tuple[type[Task], ...] = (
     FlipFlop,
     Integrator,
     Sine,
+    Discrimination,
+    PathIntegration,
+    Lorenz96,
     SMNIST,
     PMNIST,
     JSB,

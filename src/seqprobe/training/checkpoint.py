@@ -63,7 +63,7 @@ class Checkpoint:
     chance, baseline, solved
         What the score means; see `seqprobe.tasks.Task`.
     history
-        One ``{"step", "loss", "score"}`` per validation.
+        One ``{"step", "loss", "score"}`` per validation; the loss is the task's, without penalties.
     libraries
         Versions that made it.
     weights

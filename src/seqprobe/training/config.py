@@ -24,7 +24,8 @@ class TrainConfig:
     batch
         Sequences per update.
     lr
-        Peak learning rate of Adam; None for what the architecture suggests.
+        Peak learning rate of Adam; None for what the architecture suggests. `mup` multiplies it by
+        its gamma.
     schedule
         ``"cosine"`` falls to a hundredth of `lr` over `steps`, ``"constant"`` stays.
     warmup
@@ -33,6 +34,9 @@ class TrainConfig:
         Largest norm of the gradient, applied after the backward pass.
     weight_decay
         Decoupled decay (AdamW) of weight matrices; biases, gains and poles are left alone.
+    l1, nuclear
+        Weight in the training loss of the sum of the moduli, and of the singular values, of the
+        recurrent weights; see `seqprobe.training.penalty`. Losses are reported without.
     eval_every
         Updates between validations; what a kill can lose.
     """
@@ -44,6 +48,8 @@ class TrainConfig:
     warmup: int = bounded(50, 0, 10**9)
     clip: float = bounded(1.0, 1e-12)
     weight_decay: float = bounded(0.0, 0.0)
+    l1: float = bounded(0.0, 0.0)
+    nuclear: float = bounded(0.0, 0.0)
     eval_every: int = bounded(100, 1, 10**9)
 
 

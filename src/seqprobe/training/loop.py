@@ -19,7 +19,8 @@ from seqprobe.seeding import torch_seeded
 from seqprobe.tasks import Task
 from seqprobe.training.checkpoint import Checkpoint, write_tensors
 from seqprobe.training.config import TrainConfig, Until
-from seqprobe.training.optimizer import adamw, decayed_names, learning_rate
+from seqprobe.training.optimizer import adamw, decayed_names
+from seqprobe.training.penalty import penalised
 from seqprobe.training.recipe import Recipe
 from seqprobe.training.record import Record
 from seqprobe.training.resume import RESUME_SUFFIX, finished, restore
@@ -38,7 +39,7 @@ class Progress:
     step, steps
         Updates done, and the most there will be.
     loss
-        Training loss of this update.
+        Training loss of this update, without penalties.
     score
         Last validation score.
     """
@@ -99,16 +100,16 @@ class Trainer:
         return checkpoint
 
     def update(self) -> float:
-        """Take one step of the optimiser and return the training loss before it."""
+        """Take one step of the optimiser and return the training loss of the task before it."""
         task, config = self.recipe.task, self.recipe.config
         batch = task.batch("train", config.batch, seed=self.recipe.seed, index=self.step)
         batch = batch.to(self.device)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, config)
+            group["lr"] = self.recipe.rate(self.step)
         loss: Tensor = task.loss(self.model(batch.inputs)[0], batch)
         self.record.check(self.model, self.step, "loss", loss.item())
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        penalised(loss, self.model, config).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.record.check(self.model, self.step, "gradient norm", norm.item())
         self.optimizer.step()
@@ -221,7 +222,8 @@ def train(
     UsageError
         If the file exists, or ``resume`` finds a run with other settings.
     NotApplicableError
-        If the model looks ahead and the task asks for later inputs.
+        If the model looks ahead and the task asks for later inputs, or it has no weights that a
+        penalty of `config` could act on.
     DivergedError
         If the loss is not finite; the last good checkpoint stays.
     InterruptedRunError

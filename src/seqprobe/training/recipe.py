@@ -9,9 +9,11 @@ from typing import Any
 
 from seqprobe.config import flatten, from_mapping
 from seqprobe.errors import NotApplicableError, UsageError
-from seqprobe.models import ModelConfig, architecture
-from seqprobe.tasks import Task
+from seqprobe.models import MODELS, ModelConfig, architecture
+from seqprobe.tasks import TASKS, Task
 from seqprobe.training.config import TrainConfig, Until
+from seqprobe.training.optimizer import learning_rate
+from seqprobe.training.penalty import check_penalties
 
 __all__ = ["Recipe", "check_same"]
 
@@ -74,7 +76,8 @@ class Recipe:
         UsageError
             If there is no architecture of that name.
         NotApplicableError
-            If the model looks ahead and the task asks for later inputs.
+            If the model looks ahead and the task asks for later inputs, or it has no weights that
+            a penalty of `config` could act on.
         """
         entry = architecture(model)
         if task.next_step and entry.directions == 2:
@@ -83,10 +86,16 @@ class Recipe:
                 f" use '{model.removeprefix('bi-')}'"
             )
         config = config or TrainConfig()
+        check_penalties(model, config)
         if config.lr is None:
             config = dataclasses.replace(config, lr=entry.learning_rate)
         model_config = model_config or from_mapping(entry.config, {}, "model")
         return cls(model, model_config, task.pinned(), config, until, seed)
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of an update, counted from 0."""
+        scale = architecture(self.model).rate_scale(self.model_config)
+        return scale * learning_rate(step, self.config)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values, to store and to compare."""
@@ -105,9 +114,7 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> Non
 
     A run whose learning rate does not depend on its end may be given another end.
     """
-    old, new = flatten(found), flatten(wanted)
-    if "train.until.metric" in old:
-        old.setdefault("train.until.patience", 1)  # of a file from before there was patience
+    old, new = flatten(_with_defaults(found)), flatten(wanted)
     open_ended = new.get("train.schedule") == "constant"
     for key in sorted(old.keys() | new.keys()):
         if open_ended and (key == "train.steps" or key.startswith("train.until")):
@@ -117,3 +124,22 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> Non
                 f"'{path}' was made with {key} = {old.get(key)!r}, not {new.get(key)!r};"
                 " give the same settings, or start again with --overwrite"
             )
+
+
+def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with the defaults of settings that are newer than it."""
+    filled = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in content.items()
+    }
+    model, task = content["model"]["name"], content["task"]["name"]
+    defaults = {
+        "model": dataclasses.asdict(MODELS[model].config()) if model in MODELS else {},
+        "task": dataclasses.asdict(TASKS[task].Config()) if task in TASKS else {},
+    }
+    for section, values in defaults.items():
+        filled[section]["config"] = values | content[section]["config"]
+    filled["train"] = dataclasses.asdict(TrainConfig()) | filled["train"]
+    until = filled["train"].get("until")
+    if until is not None:
+        filled["train"]["until"] = {"patience": 1} | until
+    return filled

@@ -31,7 +31,7 @@ class Record:
     Attributes
     ----------
     history
-        One ``{"step", "loss", "score"}`` per validation.
+        One ``{"step", "loss", "score"}`` per validation; the loss is the task's, without penalties.
     best, best_step, best_weights
         The best validation score, its update, and the weights that had it.
     """

@@ -19,7 +19,8 @@ from seqprobe.tasks import Batch, Task
 from seqprobe.training.checkpoint import Checkpoint, write_tensors
 from seqprobe.training.config import TrainConfig, Until
 from seqprobe.training.loop import Progress, check_path
-from seqprobe.training.optimizer import adamw, clip_each, decayed_names, learning_rate
+from seqprobe.training.optimizer import adamw, clip_each, decayed_names
+from seqprobe.training.penalty import penalised
 from seqprobe.training.recipe import Recipe
 from seqprobe.training.record import Record
 from seqprobe.training.resume import finished, restore
@@ -115,11 +116,11 @@ class GroupTrainer:
             for seed in self.seeds
         ]
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, config)
+            group["lr"] = self.recipe.rate(self.step)
         inputs = torch.stack([batch.inputs for batch in batches])
         losses = losses_of(task, inputs, self.network(inputs), batches)
         self.optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()  # no weight is in two of them
+        penalised(losses, self.network, config).sum().backward()  # no weight is in two of them
         norms = clip_each(self.network.parameters(), config.clip)
         self.optimizer.step()
         numbers = dict(
