@@ -17,7 +17,7 @@ FOUNDATION = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main_
 # The order in which data flows. A room may import from the foundation and from rooms before it.
 ROOMS = [
     *("data", "tasks", "models", "training", "activations"),
-    *("memory", "capacity", "dynamics", "studies", "plots", "cli"),
+    *("memory", "capacity", "dynamics", "degeneracy", "studies", "plots", "cli"),
 ]
 FORBIDDEN = {
     "models": {"data", "tasks"},
@@ -25,7 +25,8 @@ FORBIDDEN = {
     "memory": {"data", "training", "activations"},
     "capacity": {"data", "training", "activations"},
     "dynamics": {"data", "training", "activations", "capacity"},
-    "studies": {"data", "activations", "memory", "capacity", "dynamics"},
+    "degeneracy": {"data", "training", "activations"},
+    "studies": {"data", "activations", "memory", "capacity", "dynamics", "degeneracy"},
     "plots": {room for room in ROOMS if room not in ("plots", "cli")},
 }
 

@@ -19,6 +19,7 @@ __all__ = [
     "activations",
     "build_model",
     "capacity",
+    "degeneracy",
     "dynamics",
     "load",
     "load_checkpoint",
@@ -39,10 +40,10 @@ _HOME = {
     "make_task": "seqprobe.tasks",
     "train": "seqprobe.training",
 }
-_ROOMS = ("activations", "capacity", "dynamics", "memory", "plots", "studies")
+_ROOMS = ("activations", "capacity", "degeneracy", "dynamics", "memory", "plots", "studies")
 
 if TYPE_CHECKING:
-    from seqprobe import activations, capacity, dynamics, memory, plots, studies
+    from seqprobe import activations, capacity, degeneracy, dynamics, memory, plots, studies
     from seqprobe.models import Trace, build_model
     from seqprobe.spec import Spec
     from seqprobe.tasks import Batch, make_task

@@ -38,6 +38,8 @@ class Origin:
         Length of the training sequences.
     solved
         Whether the test score meets the task's criterion.
+    train_config
+        All settings of the training, as JSON.
     """
 
     path: str
@@ -49,6 +51,7 @@ class Origin:
     step: int
     train_length: int
     solved: bool
+    train_config: str = "{}"
 
 
 def attrs(

@@ -38,6 +38,7 @@ DIMS = frozenset(
     run seed task step trial time lag length layer unit head channel component state fixed_point
     mode edge start bin quantile threshold tolerance load net_a net_b ci_bound epsilon degree
     input output assignment branch cycle row column part level excluded
+    delays rank condition measure ensemble
     """.split()  # noqa: SIM905  # a list of 30 strings is harder to read
 )
 

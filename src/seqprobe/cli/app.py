@@ -28,6 +28,10 @@ COMMANDS = {
         "Which states does a trained model compute with?",
     ),
     "capacity": ("seqprobe.cli.capacity", "How much does its state hold?"),
+    "degeneracy": (
+        "seqprobe.cli.degeneracy",
+        "How differently do seeds solve the same task?",
+    ),
     "timescales": ("seqprobe.cli.timescales", "How long do its units remember?"),
     "record": ("seqprobe.cli.record", "Write every state of a model into a file."),
     "study": ("seqprobe.cli.study", "Plan, run and collect a sweep of many small networks."),

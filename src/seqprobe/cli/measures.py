@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,14 @@ from seqprobe.training import load_checkpoint
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["command_of", "measure", "parse", "with_parameters"]
+__all__ = [
+    "command_of",
+    "compare",
+    "measure",
+    "parse",
+    "parse_comparison",
+    "with_parameters",
+]
 
 _GROUPS = ("memory", "fixed-points", "capacity", "timescales")
 
@@ -35,29 +42,78 @@ def parse(line: str) -> Analysis:
     UsageError
         For an unknown command or option, or an option that is not about what is measured.
     """
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise UsageError(f"analysis '{line}' cannot be read: {error}") from None
+    words = _words(line)
     if not words or words[0] not in _GROUPS:
         raise unknown_name("analysis", words[0] if words else "", _GROUPS)
     group = _group(words[0])
     named = len(words) > 1 and not words[1].startswith("-")
     name = words[1] if named else group.default
     command = command_of(f"{words[0]}.{name}")
+    given = _given(command, name, words[2 if named else 1 :], line)
+    own = {str(option.name): given[str(option.name)] for option in command.own}
+    return with_parameters(command, own, given["seed"])
+
+
+def _words(line: str) -> list[str]:
     try:
-        with command.make_context(name, [*words[2 if named else 1 :], "CKPT"]) as context:
-            given = context.params
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"analysis '{line}' cannot be read: {error}") from None
+
+
+def _given(command: click.Command, name: str, words: list[str], line: str) -> dict[str, Any]:
+    """Return the options of a command, refusing those that are not about what is measured."""
+    try:
+        with command.make_context(name, [*words, "CKPT"]) as context:
+            given = dict(context.params)
     except click.UsageError as error:
         text = " ".join(error.format_message().split()).removesuffix(".")
-        raise UsageError(f"analysis '{line}': {text} (see 'seqprobe {words[0]} --help')") from None
+        group = line.split()[0]
+        raise UsageError(f"analysis '{line}': {text} (see 'seqprobe {group} --help')") from None
     for option in ("output", "figures", "as_json", "quiet"):
         if given[option]:
             raise UsageError(f"analysis '{line}' must not say where its result goes; leave it out")
     if given["device"] != "auto" or given["checkpoints"] != ("CKPT",):
         raise UsageError(f"analysis '{line}' must not name a device or a checkpoint")
-    own = {str(option.name): given[str(option.name)] for option in command.own}
-    return with_parameters(command, own, given["seed"])
+    return given
+
+
+def parse_comparison(line: str) -> Analysis:
+    """Read a comparison without checkpoints, such as ``"degeneracy --level weights"``.
+
+    Raises
+    ------
+    UsageError
+        As `parse`.
+    """
+    from seqprobe.cli.degeneracy import OPTION_NAMES, command
+
+    words = _words(line)
+    if words[:1] != ["degeneracy"]:
+        raise unknown_name("comparison", words[0] if words else "", ["degeneracy"])
+    given = _given(command, "degeneracy", words[1:], line)
+    parameters = {name: plain(given[name]) for name in OPTION_NAMES} | {"seed": given["seed"]}
+    return Analysis("degeneracy", parameters)
+
+
+def compare(
+    checkpoints: Sequence[Path],
+    analysis: Analysis,
+    folder: Path,
+    update: Callable[[float, float, str], None],
+) -> xr.Dataset:
+    """Compare checkpoint files; see `seqprobe.studies.analyses.Measures`."""
+    from seqprobe.cli.degeneracy import comparison
+
+    own = {key: value for key, value in analysis.parameters.items() if key != "seed"}
+    return comparison(
+        list(map(load_checkpoint, checkpoints)),
+        own,
+        seed=analysis.parameters["seed"],
+        device="cpu",
+        home=folder,
+        update=update,
+    )
 
 
 def with_parameters(command: AnalysisCommand, own: Mapping[str, Any], seed: int) -> Analysis:

@@ -6,6 +6,13 @@ from seqprobe.plots.capacity_by_degree import capacity_by_degree, capacity_by_de
 from seqprobe.plots.connections import connections, connections_figure
 from seqprobe.plots.context import context_use, context_use_figure
 from seqprobe.plots.copy_curve import copy_bits, copy_curve, copy_curve_figure
+from seqprobe.plots.degeneracy import (
+    degeneracy_by_factor,
+    degeneracy_by_setting,
+    degeneracy_figure,
+    distance_map,
+    distance_matrix,
+)
 from seqprobe.plots.effective_state_size import (
     effective_state_size,
     effective_state_size_by_position,
@@ -87,6 +94,11 @@ __all__ = [
     "cover_capacity_figure",
     "cumulated_variance",
     "cumulative_share",
+    "degeneracy_by_factor",
+    "degeneracy_by_setting",
+    "degeneracy_figure",
+    "distance_map",
+    "distance_matrix",
     "effective_state_size",
     "effective_state_size_by_position",
     "effective_state_size_figure",

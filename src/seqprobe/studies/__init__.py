@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from seqprobe.studies.batch import analyse_together
     from seqprobe.studies.cluster import on_dask, on_slurm
     from seqprobe.studies.collection import collect
+    from seqprobe.studies.comparisons import compare_units
     from seqprobe.studies.cost import estimate
     from seqprobe.studies.expected import check
     from seqprobe.studies.export import write_study
@@ -33,6 +34,7 @@ _HOME = {
     "of_study": "selection",
     "check": "expected",
     "collect": "collection",
+    "compare_units": "comparisons",
     "on_dask": "cluster",
     "estimate": "cost",
     "on_slurm": "cluster",
@@ -56,6 +58,7 @@ __all__ = [
     "answered",
     "check",
     "collect",
+    "compare_units",
     "cores",
     "estimate",
     "is_study",

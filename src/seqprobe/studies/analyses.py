@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -76,6 +76,18 @@ class Measures(Protocol):
         update: Callable[[float, float], None],
     ) -> xr.Dataset:
         """Apply an analysis to a checkpoint file."""
+
+    def parse_comparison(self, line: str) -> Analysis:
+        """Read a command that compares checkpoints, without them; defaults are filled in."""
+
+    def compare(
+        self,
+        checkpoints: Sequence[Path],
+        analysis: Analysis,
+        folder: Path,
+        update: Callable[[float, float, str], None],
+    ) -> xr.Dataset:
+        """Compare checkpoint files; what is known of pairs is kept in the folder."""
 
 
 def measures() -> Measures:

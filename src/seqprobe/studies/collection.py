@@ -16,6 +16,7 @@ from seqprobe import provenance
 from seqprobe.errors import UnreadableFileError, UsageError
 from seqprobe.schema import variable
 from seqprobe.studies.analyses import Analysis, result_stem
+from seqprobe.studies.comparisons import comparison_group, stored_comparison
 from seqprobe.studies.selection import RULE, why_left_out
 from seqprobe.studies.stack import read_results, stack_results
 from seqprobe.studies.study import Study
@@ -50,7 +51,8 @@ def collect(study: Study) -> xr.DataTree:
         At the root, along ``run``: scores, and architecture, task, seed, hashes and every setting
         that differs as coordinates, which the groups inherit. Group ``training``: loss and score
         along (run, step). One group per analysis, named by it, along (run, ...): NaN where it does
-        not apply to a model. Nothing is padded for combinations that were not run; see `to_grid`.
+        not apply to a model; one per comparison of all units, along networks. Nothing is padded for
+        combinations that were not run; see `to_grid`.
 
     Raises
     ------
@@ -78,6 +80,10 @@ def collect(study: Study) -> xr.DataTree:
         stacked = _results(study, included, analysis, root["run"])
         if stacked is not None:
             groups[name] = stacked
+    for analysis in study.compare:
+        compared = stored_comparison(study, analysis)
+        if compared is not None:
+            groups[comparison_group(study, analysis)] = compared
     for group in groups.values():
         group.attrs["factors"] = root.attrs["factors"]  # `to_grid` takes any of them
     groups["training"].attrs["n_excluded"] = len(left_out)

@@ -19,7 +19,7 @@ PLAN_FILE = "study.toml"
 LEARNING_CURVES = "learning-curves"  # what 'draw' may name besides analyses and Python files
 SIZES = ("full", "smoke")
 _TABLES = ("fixed", "for", "grid", "vary", "case")
-_OWN = ("name", "seeds", "together", "analyses", "draw", *_TABLES)
+_OWN = ("name", "seeds", "together", "analyses", "compare", "draw", *_TABLES)
 _SECTIONS = ("model", "task", "train")
 
 # What a unit calls a setting that is not stored as it was given.
@@ -49,6 +49,8 @@ class Plan:
         Whether seeds are trained together where the architecture allows it.
     analyses
         Analysis commands for every unit, such as ``"memory profile --max-lag 40"``.
+    compare
+        Commands that compare all units at the end, such as ``"degeneracy --level weights"``.
     draw
         What is drawn at the end: analysis commands, or Python files beside the study file.
     fixed
@@ -65,6 +67,7 @@ class Plan:
     seeds: tuple[int, ...]
     together: bool
     analyses: tuple[str, ...]
+    compare: tuple[str, ...]
     draw: tuple[str, ...]
     fixed: Settings
     per_name: dict[str, Settings]
@@ -200,6 +203,7 @@ def _plan(file: Path, content: Mapping[str, Any], name: str) -> Plan:
         seeds=_seeds(file, content.get("seeds", 1)),
         together=together,
         analyses=text_list("analyses"),
+        compare=text_list("compare"),
         draw=text_list("draw"),
         fixed=_settings(file, "fixed", content.get("fixed", {})),
         per_name={key: _settings(file, f"for.{key}", table) for key, table in per_name.items()},

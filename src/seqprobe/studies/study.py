@@ -64,6 +64,8 @@ class Study:
         Combinations that cannot be.
     analyses
         What is asked of every unit.
+    compare
+        Comparisons of all units.
     draw
         What is drawn at the end.
     factors
@@ -79,6 +81,7 @@ class Study:
     units: tuple[Unit, ...]
     skipped: tuple[Skipped, ...]
     analyses: tuple[Analysis, ...]
+    compare: tuple[Analysis, ...]
     draw: tuple[str, ...]
     factors: tuple[str, ...]
     key: str
@@ -153,6 +156,7 @@ class Study:
                 "units": [unit.as_dict() for unit in self.units],
                 "skipped": [skipped.as_dict() for skipped in self.skipped],
                 "analyses": [analysis.as_dict() for analysis in self.analyses],
+                "compare": [analysis.as_dict() for analysis in self.compare],
                 "draw": list(self.draw),
                 "factors": list(self.factors),
             },
@@ -225,16 +229,19 @@ def _make(plan: Plan, file: Path, size: str, home: Path, key: str) -> Study:
     units, skipped = make_units(plan, file)
     parse = measures().parse if plan.analyses or plan.draw else None
     analyses = tuple(parse(line) for line in plan.analyses) if parse else ()
-    if len({analysis.stem for analysis in analyses}) < len(analyses):
+    compare = tuple(map(measures().parse_comparison, plan.compare))
+    if len({analysis.stem for analysis in (*analyses, *compare)}) < len(analyses) + len(compare):
         raise UsageError(f"'{file}' names an analysis twice; leave one of them out")
     study = Study(
         *(plan.name, size, file, home, units, skipped),
-        *(analyses, plan.draw, plan.factors(), key),
+        *(analyses, compare, plan.draw, plan.factors(), key),
     )
     for what in plan.draw:
         if what.endswith(".py"):
             if not (file.parent / what).is_file():
                 raise UsageError(f"draw: '{file.parent / what}' does not exist; check the name")
+        elif what in {analysis.name for analysis in compare}:
+            continue
         elif what != LEARNING_CURVES and parse is not None:
             if " " not in what and suggestion(what, [LEARNING_CURVES]):
                 raise UsageError(f"draw: '{what}' is nothing; did you mean '{LEARNING_CURVES}'?")
@@ -261,6 +268,7 @@ def _read(folder: Path, content: Mapping[str, Any]) -> Study:
             units=tuple(Unit.from_dict(unit) for unit in content["units"]),
             skipped=tuple(Skipped(s["settings"], s["reason"]) for s in content["skipped"]),
             analyses=tuple(map(Analysis.from_dict, content["analyses"])),
+            compare=tuple(map(Analysis.from_dict, content.get("compare", []))),
             draw=tuple(content["draw"]),
             factors=tuple(content["factors"]),
             key=content["key"],

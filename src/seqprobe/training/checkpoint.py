@@ -220,6 +220,7 @@ def _parse(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Checkpoi
         step=checkpoint.step,
         train_length=task.length,
         solved=checkpoint.solved,
+        train_config=json.dumps(checkpoint.train, sort_keys=True),
     )
     return dataclasses.replace(checkpoint, origin=origin)
 

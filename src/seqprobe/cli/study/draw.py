@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.files import make_folder
-from seqprobe.studies import Study, collect, write_study
+from seqprobe.studies import Analysis, Study, collect, write_study
+from seqprobe.studies.comparisons import comparison_group
 from seqprobe.studies.plan import LEARNING_CURVES
 
 __all__ = ["draw_all"]
@@ -54,12 +55,27 @@ def draw_all(study: Study) -> tuple[list[Path], list[str]]:
 def _drawn(study: Study, tree: xr.DataTree, what: str, collected: Path, home: Path) -> list[Path]:
     if what.endswith(".py"):
         return _call(study.source.parent / what, collected, home)
+    compared = next((analysis for analysis in study.compare if analysis.name == what), None)
+    if compared is not None:
+        return _draw_comparison(study, tree, compared, home)
     if what == LEARNING_CURVES:
         from seqprobe import plots
 
         drawn = plots.learning_curves_figure(tree["training"].to_dataset())
         return _save(drawn, home / LEARNING_CURVES)
     return _draw(study, tree, what, home)
+
+
+def _draw_comparison(study: Study, tree: xr.DataTree, compared: Analysis, home: Path) -> list[Path]:
+    """Draw a comparison of all units, if there is one."""
+    from seqprobe import plots
+
+    group = comparison_group(study, compared)
+    if group not in tree.children:
+        return []
+    return _save(
+        plots.degeneracy_figure(tree.children[group].to_dataset(inherit=False)), home / group
+    )
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:

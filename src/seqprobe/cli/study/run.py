@@ -15,8 +15,16 @@ from seqprobe.cli.common import echo_error, echo_json, progress
 from seqprobe.cli.study.draw import draw_all
 from seqprobe.cli.study.options import study_options
 from seqprobe.cli.study.status import print_status
-from seqprobe.errors import InterruptedRunError, UsageError, suggestion
-from seqprobe.studies import Standing, Study, Unit, on_dask, on_slurm, open_study
+from seqprobe.errors import InterruptedRunError, SeqprobeError, UsageError, suggestion
+from seqprobe.studies import (
+    Standing,
+    Study,
+    Unit,
+    compare_units,
+    on_dask,
+    on_slurm,
+    open_study,
+)
 from seqprobe.studies import run as run_study
 
 EXAMPLES = """\b
@@ -94,11 +102,28 @@ def command(
             f"interrupted with {done} of {len(units)} units done; the same command goes on"
         ) from None
     whole = not standing.failed and len(units) == len(study.units)
-    drawn, failures = draw_all(study) if whole else ([], [])
+    drawn, failures = _conclude(study, quiet) if whole else ([], [])
     _tell(study, standing, drawn, as_json, quiet)
     for failure in failures:
         echo_error(failure)
     return FAILED_UNITS if standing.failed else 1 if failures else 0
+
+
+def _conclude(study: Study, quiet: bool) -> tuple[list[Path], list[str]]:
+    """Compare all units and draw; return what was written, and what could not be."""
+    failures = []
+    with progress(quiet, "pairs") as update:
+        for analysis in study.compare:
+            try:
+                compare_units(study, analysis, update)
+            except KeyboardInterrupt:
+                raise InterruptedRunError(
+                    "interrupted in the comparison of all units; the same command goes on"
+                ) from None
+            except SeqprobeError as error:
+                failures.append(str(error))
+    drawn, others = draw_all(study)
+    return drawn, [*failures, *others]
 
 
 def _tell(study: Study, standing: Standing, drawn: list[Path], as_json: bool, quiet: bool) -> None:
