@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import networkx as nx  # type: ignore[import-untyped]  # as an oracle; torch brings it
+import networkx as nx
 import numpy as np
 import pytest
 import torch

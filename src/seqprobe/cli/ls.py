@@ -113,16 +113,16 @@ def _checkpoints(folder: str) -> tuple[list[dict[str, Any]], int]:
 
 
 def _analyses() -> list[dict[str, Any]]:
-    from seqprobe import capacity, dynamics, memory
+    from seqprobe import capacity, degeneracy, dynamics, memory
 
     return [
         {
             "analysis": f"{room.__name__.removeprefix('seqprobe.')}.{name}",
             "question": (getattr(room, name).__doc__ or "").partition("\n")[0],
         }
-        for room in (memory, capacity, dynamics)
+        for room in (memory, capacity, dynamics, degeneracy)
         for name in room.__all__
-        if getattr(room, name).__annotations__.get("return") == "xr.Dataset"
+        if getattr(getattr(room, name), "__annotations__", {}).get("return") == "xr.Dataset"
     ]
 
 

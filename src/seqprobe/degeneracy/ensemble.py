@@ -95,8 +95,8 @@ def spread(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _interval(replicates: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the bounds (2, ...) of replicates (R, n); NaN where a replicate had nothing."""
-    with np.errstate(invalid="ignore"):
-        bounds = np.nanpercentile(replicates, CI, axis=0) if replicates.size else replicates[:2]
-    bounds = np.where(np.isfinite(replicates).any(axis=0), bounds, np.nan)
+    """Return the bounds (2, ...) of replicates (R, n); NaN where no replicate had anything."""
+    bounds = np.full((2, replicates.shape[1]), np.nan)
+    there = np.isfinite(replicates).any(axis=0)
+    bounds[:, there] = np.nanpercentile(replicates[:, there], CI, axis=0)
     return bounds.reshape(2, *shape)

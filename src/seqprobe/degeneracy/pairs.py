@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -151,14 +152,14 @@ class _Store:
     def read(self, wanted: Sequence[tuple[int, int]]) -> Pairs:
         """Return what is there of some pairs; a file that cannot be read is as good as none."""
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+                arrays = {name: content[name] for name in content.files}
             names = arrays.pop("pairs")
             self.rows = {
                 bytes(name): {key: values[k] for key, values in arrays.items()}
                 for k, name in enumerate(names)
             }
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             self.rows = {}
         named = zip(wanted, self.kept.names(wanted), strict=True)
         return {pair: self.rows[bytes(name)] for pair, name in named if bytes(name) in self.rows}

@@ -61,8 +61,7 @@ def distance_matrix(found: xr.Dataset, name: str = "dsa", ax: Axes | None = None
     order, edges = _order(found, values)
     shown = values[np.ix_(order, order)].copy()
     np.fill_diagonal(shown, np.nan)
-    top = np.nanmax(shown) if np.isfinite(shown).any() else 1.0
-    image = ax.imshow(shown, cmap="viridis", vmin=0, vmax=top, interpolation="none")
+    image = ax.imshow(shown, cmap="viridis", interpolation="none")
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.85, pad=0.03)
     bar.set_label(_label(found, name), size=7)
     bar.outline.set_linewidth(0.4)
