@@ -12,7 +12,7 @@ _SMALLEST, _LARGEST = 0.05, 25.0  # rate of a step times the norms of both opera
 _TURN = 1.0  # largest rotation of one step in radians, Frobenius
 _MOST_STEPS = 250
 _STALLED, _PATIENCE = 1e-8, 15  # at the end no value grows by so much, relative, in so many steps
-_NEIGHBOURS, _HOP_STEPS, _HOP_FINALISTS = 24, 25, 3
+_NEIGHBOURS, _HOP_STEPS, _HOP_FINALISTS = 48, 25, 6
 _BETTER = 1e-6  # by which a neighbouring maximum must be better, relative
 _NEAR = 1e-6  # to an exact solution, relative, where the end is polished
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +18,11 @@ __all__ = ["Group", "Relabelling", "relabel", "relabelled", "sorted_bound"]
 
 Group = Literal["perm", "signed_perm"]
 
+_ALL = 50_000  # relabellings, all of which are tried
 _ITERATIONS = 30
 _TIGHT = 1e-2  # length of a step, in units of a permutation matrix's, that ends Frank-Wolfe
-_EXCHANGED = 3  # of the results, the best ones, that exchanges are tried on
+_EXCHANGED = 12  # of the results, the best ones, that exchanges are tried on
+_UNEVEN = 3.0  # spread of the logarithm of random starts far from the barycentre
 _MOST_EXCHANGES = 1000
 _GAIN = 1e-12  # of the norms: what an exchange must gain to be one
 
@@ -87,7 +91,8 @@ def relabel(
     eigenvectors of the symmetric parts (exact for copies of simple spectrum), and random points;
     each result is rounded to a permutation, and the best ones are improved until no exchange of two
     units, nor a change of one's sign, gains anything. The problem is NP-hard: the distance is an
-    upper bound, and `Relabelling.lower` says how far it could be off.
+    upper bound, and `Relabelling.lower` says how far it could be off. Of up to seven units (six
+    with signs) all relabellings are tried.
 
     Parameters
     ----------
@@ -127,12 +132,15 @@ def relabel(
     _check(a, b, features)
     linear = np.zeros(a.shape[1:]) if features is None else features[0] @ features[1].T
     problem = Problem(a, b, linear, group == "signed_perm")
-    points = _frank_wolfe(problem, _starts(problem, restarts, np.random.default_rng(seed)))
-    distances = np.array([_distance(a, b, features, q) for q in points])
-    best = np.argsort(distances, kind="stable")[:_EXCHANGED]
-    exchanged = [_exchange(problem, points[k]) for k in best]
-    distances = np.array([_distance(a, b, features, q) for q in exchanged])
-    q = exchanged[int(np.argmin(distances))]
+    if _count(problem) <= _ALL:
+        ends = [_exhaustive(problem)]
+    else:
+        points = _frank_wolfe(problem, _starts(problem, restarts, np.random.default_rng(seed)))
+        distances = np.array([_distance(a, b, features, q) for q in points])
+        best = np.argsort(distances, kind="stable")[:_EXCHANGED]
+        ends = [_exchange(problem, points[k]) for k in best]
+    distances = np.array([_distance(a, b, features, q) for q in ends])
+    q = ends[int(np.argmin(distances))]
     distance = float(distances.min())
     bounds = np.array([_lower(one, other, group) for one, other in zip(a, b, strict=True)])
     perm = np.abs(q).argmax(axis=1)
@@ -201,6 +209,32 @@ def _distance(
     return float(np.sqrt(squared))
 
 
+def _count(problem: Problem) -> int:
+    """Return how many relabellings there are."""
+    n = len(problem.linear)
+    return math.factorial(n) * (2**n if problem.signed else 1)
+
+
+def _exhaustive(problem: Problem) -> np.ndarray:
+    """Return the best of all relabellings."""
+    n = len(problem.linear)
+    perms = np.array(list(itertools.permutations(range(n))))
+    choices = itertools.product((1.0, -1.0), repeat=n if problem.signed else 0)
+    best, found = -np.inf, np.eye(n)
+    for chosen in choices:
+        sign = np.array(chosen) if problem.signed else np.ones(n)
+        flips = sign[:, None] * sign
+        values = (problem.linear[np.arange(n), perms] * sign).sum(axis=1)
+        for a, b in zip(problem.a, problem.b, strict=True):
+            values = values + np.einsum(
+                "ij,kij->k", a * flips, b[perms[:, :, None], perms[:, None]]
+            )
+        k = int(values.argmax())
+        if values[k] > best:
+            best, found = values[k], np.eye(n)[perms[k]] * sign[:, None]
+    return found
+
+
 def _starts(problem: Problem, restarts: int, rng: np.random.Generator) -> np.ndarray:
     """Return starting points (K, n, n) in the hull of the (signed) permutation matrices."""
     n = len(problem.linear)
@@ -214,7 +248,11 @@ def _starts(problem: Problem, restarts: int, rng: np.random.Generator) -> np.nda
         mixed = even / 2 + noise / 2
         return np.concatenate([matched[None] / np.abs(matched).sum(axis=1).max(), mixed])
     mixed = [even, problem.assign(np.abs(matched)) / 2 + even / 2]
-    mixed += [even / 2 + _doubly_stochastic(rng.random((n, n))) / 2 for _ in range(restarts)]
+    for k in range(restarts):  # in turn near the barycentre and far from it, towards a corner
+        if k % 2:
+            mixed.append(_doubly_stochastic(np.exp(_UNEVEN * rng.standard_normal((n, n)))))
+        else:
+            mixed.append(even / 2 + _doubly_stochastic(rng.random((n, n))) / 2)
     return np.stack(mixed)
 
 
