@@ -102,10 +102,12 @@ def test_what_is_comparable_is_compared(seqprobe: Seqprobe, seeds: Path) -> None
 @pytest.mark.parametrize(
     ("files", "code", "said"),
     [
-        ("D/gru-s0.pt", 2, "1 networks cannot differ from each other"),
+        ("D/gru-s0.pt", 2, "1 network cannot differ from another"),
         ("D/gru-s0.pt D/delay.pt", 4, "no two networks have the same task"),
-        ("D/gru-s0.pt none.pt", 2, "1 networks cannot differ"),
-        ("D/short.pt D/gru-s0.pt", 2, "1 networks cannot differ"),
+        ("D/gru-s0.pt none.pt", 3, "1 network left to compare; give 2 or more"),
+        ("none.pt neither.pt", 3, "no networks left to compare"),
+        ("D/short.pt D/gru-s0.pt", 4, "1 network left to compare"),
+        ("D/gru-s0.pt D/../D/gru-s0.pt", 4, "1 network left to compare"),
         ("D/gru-s0.pt D/gru-s1.pt --ranks 0", 2, "'0' is not a rank"),
         ("D/gru-s0.pt D/gru-s1.pt --delays 99", 2, "99 delays need trials of at least 100 steps"),
         ("D/gru-s0.pt D/gru-s1.pt --group signed_perm --level weights", 4, "may not change"),
@@ -116,7 +118,8 @@ def test_what_is_comparable_is_compared(seqprobe: Seqprobe, seeds: Path) -> None
 def test_mistakes_are_one_line(
     seqprobe: Seqprobe, seeds: Path, files: str, code: int, said: str
 ) -> None:
-    found = seqprobe(f"degeneracy {files.replace('D/', f'{seeds}/')}")
+    files = files.replace("D/../D/", f"{seeds}/../{seeds.name}/").replace("D/", f"{seeds}/")
+    found = seqprobe(f"degeneracy {files}")
     assert found.code == code, found.err
     assert said in found.err.splitlines()[-1]
     assert "Traceback" not in found.err
@@ -130,7 +133,7 @@ def test_pairs_of_a_folder_are_kept_beside_it(seqprobe: Seqprobe, seeds: Path) -
         (folder / f"s{s}.pt").write_bytes((seeds / f"gru-s{s}.pt").read_bytes())
     first = seqprobe(f"degeneracy own {SMALL}")
     kept = sorted((folder / "results" / "degeneracy").iterdir())
-    assert {path.name.partition("-")[0] for path in kept} == {"dpif", "dsa"}
+    assert {path.name.partition("-")[0] for path in kept} == {"barrier", "dpif", "dsa"}
     times = [path.stat().st_mtime_ns for path in kept]
     again = seqprobe(f"degeneracy own {SMALL}")
     assert again.out == first.out

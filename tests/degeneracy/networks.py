@@ -54,7 +54,8 @@ def untrained(
 
     own = {"width": 12, **{k: v for k, v in settings.items() if k != "length"}}
     config = from_mapping(architecture(model).config, own, "model")
-    problem = make_task(task, {"length": settings.get("length", 12)})
+    length = settings.get("length", 12)
+    problem = make_task(task, {} if length is None else {"length": length})
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for seed in range(seeds):

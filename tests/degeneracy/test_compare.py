@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import seqprobe as sp
-from degeneracy.networks import flipflop, untrained
+from degeneracy.networks import CHECKPOINTS, flipflop, untrained
 from seqprobe import schema
 from seqprobe.degeneracy import Kept, Options, compare
+from seqprobe.degeneracy.levels.merge import merge
 from seqprobe.degeneracy.pairs import all_pairs
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.models import Model, build_model
 from seqprobe.spec import Spec
+from seqprobe.training import TrainConfig, load_checkpoint, train
 
 SMALL = Options(sequences=8, delays=(1,), ranks=(3,))
 
@@ -110,6 +114,107 @@ def test_topology_of_shipped_networks() -> None:
     assert found["n_stable"].values.tolist() == [8, 8]
     assert found["topology_distance"].values[0, 1] == 0
     assert found["same_graph"].values[0, 1] == 1
+
+
+def test_results_of_other_sizes_are_put_side_by_side() -> None:
+    """Whole numbers become missing where a part is shorter, units stay whole numbers."""
+
+    def part(n: int, modes: int) -> xr.Dataset:
+        said = {"long_name": "x", "units": "1"}
+        return xr.Dataset(
+            {
+                "count": (("net_a", "mode"), np.ones((n, modes), dtype=int), said),
+                "perm": (("net_a", "net_b", "unit"), np.zeros((n, n, modes), dtype=int), said),
+                "sign": (("net_a", "net_b", "unit"), np.ones((n, n, modes), dtype=int), said),
+            },
+            {"mode": ("mode", np.arange(modes), said)},
+        )
+
+    found = merge([([0, 3], part(2, 2)), ([1, 2], part(2, 3))], 5)
+    assert found["mode"].values.tolist() == [0, 1, 2]
+    assert np.isnan(found["count"].values).tolist() == [
+        [False, False, True],
+        [False] * 3,
+        [False] * 3,
+        [False, False, True],
+        [True] * 3,
+    ]
+    assert found["perm"].values[0, 3].tolist() == [0, 0, -1]
+    assert found["perm"].values[0, 1].tolist() == [-1, -1, -1]
+    assert found["sign"].values[0, 3].tolist() == [1, 1, 0]
+
+
+def test_other_trials_are_other_pairs(tmp_path: Path) -> None:
+    models = _load(untrained(tmp_path / "a", 2))
+    kept = Kept(tmp_path, [str(m.origin and m.origin.sha256) for m in models])
+    few, more = (
+        compare(models, ["dynamics"], options=replace(SMALL, sequences=n, kept=kept))
+        for n in (8, 16)
+    )
+    assert float(few["dsa"][0, 1, 0, 0]) != float(more["dsa"][0, 1, 0, 0])
+
+
+def test_widths_of_a_sweep_are_kept_side_by_side(tmp_path: Path) -> None:
+    models = _load(untrained(tmp_path / "a", 2) + untrained(tmp_path / "b", 2, width=8))
+    kept = Kept(tmp_path, [str(m.origin and m.origin.sha256) for m in models])
+    options = replace(SMALL, kept=kept)
+    first = compare(models, ["weights"], options=options)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    again = compare(models, ["weights"], options=options)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")} == times
+    assert {path.name.partition("-")[0] for path in times} == {"dpif", "barrier"}
+    assert again.equals(first)
+    assert np.isfinite(first["barrier"].values[[0, 2], [1, 3]]).all()
+    assert first["perm"].values[2, 3, 8:].tolist() == [-1] * 4
+
+
+def test_topology_of_two_tasks_and_of_a_network_without_fixed_points(tmp_path: Path) -> None:
+    models = _load(
+        untrained(tmp_path / "a", 2)
+        + untrained(tmp_path / "b", 2, length=20)
+        + untrained(tmp_path / "c", 2, model="bi-gru", width=4)
+    )
+    found = compare(models, ["topology"], options=SMALL)
+    assert np.isfinite(found["n_fixed_points"].values[:4]).all()
+    assert np.isnan(found["n_fixed_points"].values[4:]).all()
+    assert any("bidirectional" in line for line in json.loads(found.attrs["remarks"]))
+
+
+def test_chance_is_known_of_every_ensemble_of_a_task(tmp_path: Path) -> None:
+    models = _load(untrained(tmp_path / "a", 2) + untrained(tmp_path / "b", 2, width=8))
+    found = compare(models, ["representation"], options=SMALL)
+    assert np.isfinite(found["procrustes_shuffled_mean"].values).all()
+
+
+def test_recorded_data_have_no_trials_out_of_distribution(tmp_path: Path) -> None:
+    files = untrained(tmp_path / "d", 2, task="digits", length=None)
+    found = compare(_load(files), ["behaviour", "dynamics"], options=replace(SMALL, sequences=300))
+    assert found["condition"].values.tolist() == ["as trained"]
+    assert np.isfinite(found["dsa"].values).all()
+
+
+def test_an_ensemble_of_one_has_no_spread(tmp_path: Path) -> None:
+    files = untrained(tmp_path / "a", 2) + untrained(tmp_path / "b", 1, width=8)
+    found = compare(_load(files), ["behaviour"], options=SMALL)
+    assert np.isfinite(found["sigma_ood"].values[0]).all()
+    assert np.isnan(found["sigma_ood"].values[1]).all()
+
+
+def test_files_from_before_a_setting_existed_belong_to_the_others(tmp_path: Path) -> None:
+    """A shipped network, whose file knows no delay of the task, and one that is made now."""
+    old = load_checkpoint(CHECKPOINTS / "flipflop" / "rnn-s0.pt")
+    assert "delay" not in old.task["config"]
+    settings = old.build_model().config
+    train(
+        "rnn",
+        old.build_task(),
+        tmp_path / "new.pt",
+        model_config=settings,
+        config=TrainConfig(steps=0),
+        seed=1,
+    )
+    found = compare([flipflop(), sp.load(tmp_path / "new.pt")], ["behaviour"], options=SMALL)
+    assert np.isfinite(found["disagreement"].values).all()
 
 
 class Counter:

@@ -160,3 +160,14 @@ def test_what_cannot_be_compared_is_refused() -> None:
         dsa([good, good[..., 0]])
     with pytest.raises(UsageError, match="inputs of 1 networks"):
         dsa([good, good], inputs=[good])
+    with pytest.raises(UsageError, match=r"networks 0 and 1 have trials \(8, 10\) and \(6, 10\)"):
+        dsa([good, good[:6]])
+    with pytest.raises(UsageError, match="networks 0 and 1 had other inputs"):
+        dsa([good, good], inputs=[good, good + 1])
+
+
+def test_inputs_that_do_not_vary_drive_nothing() -> None:
+    states = [np.random.default_rng(seed).standard_normal((8, 10, 3)) for seed in range(2)]
+    found = dsa(states, delays=(1,), ranks=(2,), inputs=[np.ones((8, 10, 1))] * 2)
+    assert np.isnan(found["input_dsa"].values[0, 1]).all()
+    assert np.isfinite(found["dsa"].values).all()

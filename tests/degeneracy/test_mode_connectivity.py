@@ -162,7 +162,11 @@ def test_all_pairs_of_an_ensemble() -> None:
         (i, j): drawn(models[j], 10 * i + j) for i, j in pairs
     }
     calls: list[tuple[float, float]] = []
-    found = barriers(models, alignments, batch, TASK, lambda *now: calls.append(now))
+
+    def update(done: float, total: float) -> None:
+        calls.append((done, total))
+
+    found = barriers(models, alignments, batch, TASK, update=update)
     assert calls == [(0, 3), (1, 3), (2, 3), (3, 3)]
     for (i, j), alignment in alignments.items():
         one = mode_connectivity(models[i], models[j], *alignment, batch, TASK)

@@ -66,7 +66,7 @@ def test_one_unit_cannot_be_compared(
     monkeypatch.chdir(tmp_path)
     Path("study.toml").write_text(LINE + TINY.replace("seeds = 2", "seeds = 1"))
     assert run(shlex.split("study run study.toml --jobs 1 --quiet")) == 1
-    assert "1 networks cannot differ" in capsys.readouterr().err
+    assert "1 network cannot differ" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,14 @@ import click
 
 from seqprobe import device as devices
 from seqprobe.cli.analysis import number, text
-from seqprobe.cli.common import Steps, analysis_options, echo_json, progress, table
+from seqprobe.cli.common import (
+    Steps,
+    analysis_options,
+    echo_error,
+    echo_json,
+    progress,
+    table,
+)
 from seqprobe.cli.inputs import Outcome, analyse_all, expand
 from seqprobe.errors import NotApplicableError, UsageError, unknown_name
 from seqprobe.files import check_output
@@ -167,9 +175,16 @@ def command(
         check_output(figure, FIGURE_TYPES)
     devices.tune_malloc()
     files, skipped = expand(checkpoints)
-    outcome = analyse_all(files, skipped, lambda checkpoint, path, i: _equal_loss(checkpoint))
-    home = _home(checkpoints) if all(files.values()) else None
+    seen: dict[str, Path] = {}
+    outcome = analyse_all(
+        files, skipped, lambda checkpoint, path, i: _check_network(checkpoint, path, seen)
+    )
     outcome.report()
+    if len(outcome.checkpoints) < 2 and outcome.skipped:
+        left = len(outcome.checkpoints)
+        echo_error(f"{left or 'no'} network{'s' * (left != 1)} left to compare; give 2 or more")
+        return outcome.exit_code or NotApplicableError.exit_code
+    home = _home(checkpoints)
     with progress(quiet, "pairs") as update:
         found = comparison(
             outcome.checkpoints, own, seed=seed, device=device, jobs=jobs, home=home, update=update
@@ -184,11 +199,19 @@ def _home(paths: Sequence[str]) -> Path | None:
     if len(paths) > 1:
         return None
     path = Path(paths[0])
-    return open_study(path).folder if path.suffix == ".toml" or is_study(path) else path
+    if path.suffix == ".toml" or is_study(path):
+        path = open_study(path).folder
+    results = path / "results"
+    place = results if results.exists() else path
+    return path if place.is_dir() and os.access(place, os.W_OK) else None
 
 
-def _equal_loss(checkpoint: Checkpoint) -> None:
-    """Refuse a network that was to reach a threshold and did not."""
+def _check_network(checkpoint: Checkpoint, path: Path, seen: dict[str, Path]) -> None:
+    """Refuse a network that is there already, or was to reach a threshold and did not."""
+    assert checkpoint.origin is not None  # it was read from a file
+    first = seen.setdefault(checkpoint.origin.sha256, path)
+    if first != path:
+        raise NotApplicableError(f"'{path}' is the same network as '{first}'; it counts once")
     until = checkpoint.train["until"]
     if until is None:
         return
@@ -231,7 +254,7 @@ def comparison(
 
     if len(checkpoints) < 2:
         raise UsageError(
-            f"{len(checkpoints)} networks cannot differ from each other (allowed: 2 or more"
+            f"{len(checkpoints)} network cannot differ from another (allowed: 2 or more"
             " checkpoints, a folder or a study)"
         )
     where = devices.resolve(device)
@@ -259,6 +282,8 @@ def _show(found: xr.Dataset, outcome: Outcome, as_json: bool, quiet: bool) -> No
         echo_json(_as_json(found, outcome, remarks))
         return
     columns = [column for column in _COLUMNS if _mean_name(column[1]) in found]
+    if found.sizes.get("condition", 0) < 2:  # nothing was out of distribution
+        columns = [column for column in columns if column[1] != "sigma_ood"]
     rows = [
         [str(label), str(int(found["n_networks"][k])), *(_cell(found, k, *c[1:]) for c in columns)]
         for k, label in enumerate(found["ensemble"].values)
@@ -303,14 +328,11 @@ def _cell(found: xr.Dataset, k: int, name: str, style: str) -> str:
 def _explained(found: xr.Dataset) -> list[str]:
     """Return what the table's numbers are."""
     lines = []
-    if "dsa" in found and bool(found["chosen"].any()):
-        (p,), (r,) = (
-            found[dim].values[found["chosen"].any(other).values]
-            for dim, other in (("delays", "rank"), ("rank", "delays"))
-        )
-        means = found["dsa_mean"].stack(setting=("delays", "rank"))
+    setting = _setting(found)
+    if setting is not None:
+        p, r = setting
         lines.append(
-            f"DSA at p = {p}, r = {r}, the best predicting of {means.sizes['setting']} settings;"
+            f"DSA at p = {p}, r = {r}, the best predicting of {found['chosen'].size} settings;"
             " its null: two halves of the trials of one network"
         )
     if "loss" in found:
@@ -320,6 +342,19 @@ def _explained(found: xr.Dataset) -> list[str]:
             " nulls of weights and representation: the same networks before training"
         )
     return lines
+
+
+def _setting(found: xr.Dataset) -> tuple[int, int] | None:
+    """Return the number of delays and the rank that the table shows, if there is DSA."""
+    if "chosen" not in found:
+        return None
+    (p, r), *_ = [
+        (int(p), int(r))
+        for i, p in enumerate(found["delays"].values)
+        for j, r in enumerate(found["rank"].values)
+        if found["chosen"].values[i, j]
+    ]
+    return p, r
 
 
 def _as_json(found: xr.Dataset, outcome: Outcome, remarks: list[str]) -> dict[str, Any]:
@@ -343,6 +378,7 @@ def _as_json(found: xr.Dataset, outcome: Outcome, remarks: list[str]) -> dict[st
         ],
         "delays": found["delays"].values.tolist() if "delays" in found.coords else None,
         "rank": found["rank"].values.tolist() if "rank" in found.coords else None,
+        "chosen": _setting(found),
         "condition": list(map(str, found["condition"].values))
         if "condition" in found.coords
         else None,

@@ -24,11 +24,12 @@ from seqprobe.degeneracy.levels import DEFAULT_LEVELS, LEVELS, Options, Remarks
 from seqprobe.errors import NotApplicableError, unknown_name
 from seqprobe.memory.estimates import ci_coordinate
 from seqprobe.models import Model
+from seqprobe.models.access import placement
 from seqprobe.schema import variable
 
 __all__ = ["compare"]
 
-_NOT_AVERAGED = ("perm", "sign")
+_NOT_AVERAGED = ("perm", "sign", "complete")  # labels
 
 
 def compare(
@@ -92,17 +93,15 @@ def compare(
     remarks = Remarks()
     _remark_on_pairs(ensembles, remarks)
     parts = []
-    reasons = []
     for level in levels:
         own = replace(options, update=_to_level(on_level, level))
         try:
             with threadpool_limits(1):  # threads of small matrices wait for each other
                 parts.append(LEVELS[level](ensembles, own, remarks))
         except NotApplicableError as error:
-            reasons.append(str(error))
             remarks.add(str(error))
     if not any(part.sizes for part in parts):
-        raise NotApplicableError("; ".join(dict.fromkeys(reasons or remarks.lines)))
+        raise NotApplicableError("; ".join(remarks.lines))
     found = xr.merge(parts, combine_attrs="override")
     found = found.assign_coords(_coordinates(ensembles))
     found = found.assign(_summary(found, ensembles, options.seed))
@@ -115,10 +114,13 @@ def compare(
         "degeneracy",
         parameters | {"levels": list(levels), "across": across},
         seed=options.seed,
-        device="cpu",
-        dtype="float64",
+        **placement(models[0]),
     )
-    found.attrs |= {"interval": INTERVAL, "remarks": json.dumps(remarks.lines)}
+    found.attrs |= {
+        "interval": INTERVAL,
+        "remarks": json.dumps(remarks.lines),
+        "precision": "behaviour as device and dtype say; all else in float64 on the CPU",
+    }
     return found
 
 
@@ -167,7 +169,7 @@ def _coordinates(ensembles: Ensembles) -> dict[str, xr.Variable]:
         "ci_bound": ci_coordinate(),
     }
     for key in ensembles.varied:
-        values = [ensembles.settings[group[0]].get(key) for group in ensembles.members]
+        values = [common.get(key) for common in ensembles.common]
         made[key] = variable(("ensemble",), _column(values), f"setting {key}", "1")
     return made
 

@@ -16,6 +16,7 @@ __all__ = ["STARTS", "Conjugacy", "conjugacy", "from_symmetric_parts", "lower_bo
 STARTS = ("symmetric parts", "eigenvectors", "inputs", "identity", "modes", "random")
 _STEPS = 80  # of all starts; then the best ones go on to the end
 _FINALISTS = 24
+_ROUNDING = 1e-12
 _HOPS = 16  # from the best minimum to a neighbouring one, as long as that is better
 
 
@@ -112,8 +113,9 @@ def conjugacy(
     ends = np.stack([rotation, search.polish(rotation)])
     distances = _distances(a, b, inputs, ends)
     rotation, distance = ends[int(np.argmin(distances))], float(distances.min())
-    # The bound may exceed the distance by rounding where both are exact.
-    lower = min(lower_bound(a, b), distance)
+    lower = lower_bound(a, b)
+    if lower <= distance + _ROUNDING * size:  # by rounding, where both are exact
+        lower = min(lower, distance)
     return Conjugacy(rotation, distance, lower, name)
 
 

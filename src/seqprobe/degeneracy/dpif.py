@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -95,9 +95,15 @@ def dpif(
     check_ensemble(len(models))
     chosen = _group(models, group)
     pairs = list(which) if which is not None else None
-    parameters = {"group": chosen, "matrices": matrices, "restarts": restarts, "seed": seed}
+    parameters: dict[str, Any] = {
+        "group": chosen,
+        "matrices": matrices,
+        "restarts": restarts,
+        "seed": seed,
+    }
     kernel = partial(match, group=chosen, matrices=matrices, restarts=restarts, seed=seed)
     networks = [layer_weights(model) for model in models]
+    parameters["units"] = [list(layer.recurrent.shape) for layer in networks[0]]
     stages = [networks] if initial is None else [networks, [layer_weights(m) for m in initial]]
     found = []
     for k, stage in enumerate(stages):

@@ -81,7 +81,8 @@ def dsa(
     seed
         Of the starts.
     jobs, kept, update
-        See `seqprobe.degeneracy.pairs.all_pairs`.
+        See `seqprobe.degeneracy.pairs.all_pairs`; what is kept is known by the names of networks
+        and the numbers of trials and steps, so that a name stands for the trials too.
 
     Returns
     -------
@@ -95,7 +96,8 @@ def dsa(
           operators of unit norm, minimised over C together.
         * ``<name>_null`` (net_a, delays, rank): of the two halves of one network.
         * ``r2`` (net_a, delays, rank), ``r2_driven`` with inputs: see `Operator.r2`.
-        * ``chosen`` (delays, rank): True at the largest mean `r2`.
+        * ``chosen`` (delays, rank): True at the largest mean `r2`, among the settings that most
+          networks have.
 
     Raises
     ------
@@ -116,7 +118,8 @@ def dsa(
     joint distance itself is minimised. Huang, Singh, Martinelli, Rajan 2024, arXiv 2410.03972.
     """
     check_ensemble(len(states))
-    _check(states, inputs)
+    pairs = _pairs(len(states), which)
+    _check(states, inputs, pairs)
     grid = [(p, r) for p, r in product(sorted(set(delays)), sorted(set(ranks)))]
     drives = [None] * len(states) if inputs is None else inputs
     fitted = [
@@ -124,11 +127,12 @@ def dsa(
     ]
     networks = [halves[half] for half in (0, 1) for halves in fitted]
     wanted = [(i, i + len(states)) for i in range(len(states))]
-    wanted += _pairs(len(states), which)
+    wanted += pairs
     parameters = {
         "delays": sorted(set(delays)),
         "ranks": sorted(set(ranks)),
         "inputs": inputs is not None,
+        "trials": sorted({one.shape[:2] for one in states}),
         "reduction": reduction,
         "restarts": restarts,
         "seed": seed,
@@ -159,7 +163,11 @@ def _pairs(n: int, which: Iterable[tuple[int, int]] | None) -> list[tuple[int, i
     return list(chosen)
 
 
-def _check(states: Sequence[np.ndarray], inputs: Sequence[np.ndarray] | None) -> None:
+def _check(
+    states: Sequence[np.ndarray],
+    inputs: Sequence[np.ndarray] | None,
+    pairs: Sequence[tuple[int, int]],
+) -> None:
     for i, one in enumerate(states):
         check_states(one, f"states of network {i}")
         if len(one) < 4:
@@ -168,6 +176,14 @@ def _check(states: Sequence[np.ndarray], inputs: Sequence[np.ndarray] | None) ->
             )
     if inputs is not None and len(inputs) != len(states):
         raise UsageError(f"inputs of {len(inputs)} networks for states of {len(states)}; give each")
+    for i, j in pairs:
+        if states[i].shape[:2] != states[j].shape[:2]:
+            raise UsageError(
+                f"networks {i} and {j} have trials {states[i].shape[:2]} and {states[j].shape[:2]}"
+                " (allowed: the same trials for both)"
+            )
+        if inputs is not None and not np.array_equal(inputs[i], inputs[j]):
+            raise UsageError(f"networks {i} and {j} had other inputs (allowed: the same for both)")
 
 
 def _both_halves(
@@ -228,7 +244,10 @@ def _distances(
 def _driven(a: Operator | None, b: Operator | None, restarts: int, seed: int) -> float:
     if a is None or b is None or a.inputs is None or b.inputs is None:
         return np.nan
-    unit = [matrix / np.linalg.norm(matrix) for matrix in (a.matrix, b.matrix, a.inputs, b.inputs)]
+    matrices = (a.matrix, b.matrix, a.inputs, b.inputs)
+    if not all(np.linalg.norm(matrix) > 0 for matrix in matrices):
+        return np.nan  # inputs that do not vary drive nothing
+    unit = [matrix / np.linalg.norm(matrix) for matrix in matrices]
     drives = (unit[2], unit[3])
     found = conjugacy(unit[0], unit[1], drives, restarts=restarts // _PINNED, seed=seed)
     return float(found.distance / np.sqrt(2))
@@ -263,9 +282,10 @@ def _predictions(networks: Sequence[Network], shape: tuple[int, int]) -> dict[st
         if known:
             values = np.array(known).reshape(len(known), *shape)
             data[name] = variable(("net_a", "delays", "rank"), values, words[name], "1")
-    mean = data["r2"].values.mean(axis=0)  # NaN where a setting is not possible for all
+    known_by = np.isfinite(data["r2"].values).sum(axis=0)
+    mean = np.where(np.isnan(data["r2"].values), 0, data["r2"].values).sum(axis=0)
+    mean = np.where(known_by == known_by.max(), mean, -np.inf)  # of as many networks as can be
     best = np.full(shape, False)
-    if np.isfinite(mean).any():
-        best.flat[int(np.nanargmax(mean))] = True
+    best.flat[int(mean.argmax())] = True
     data["chosen"] = variable(("delays", "rank"), best, "largest mean one-step R2", "1")
     return data

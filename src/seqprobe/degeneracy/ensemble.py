@@ -81,11 +81,10 @@ def mean_over_networks(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, n
 def spread(values: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return the standard deviation of values (N, ...) over networks with its interval.
 
-    Divided by N, not N - 1, as sigma_OOD is defined.
+    Divided by N, not N - 1, as sigma_OOD is defined. NaN of a single network.
     """
-    shape = values.shape[1:]
-    found = np.asarray(values.std(axis=0))
-    n = len(values)
+    shape, n = values.shape[1:], len(values)
+    found = np.asarray(values.std(axis=0)) if n > 1 else np.full(shape, np.nan)
     if n < _FEWEST:
         return found, np.full((2, *shape), np.nan)
     counts, flat = _counts(n, seed) / n, values.reshape(n, -1)

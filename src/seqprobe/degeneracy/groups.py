@@ -100,21 +100,31 @@ class Ensembles:
         return sorted(pair for group in groups for pair in combinations(group, 2))
 
     @cached_property
+    def common(self) -> list[dict[str, Any]]:
+        """Settings that all networks of an ensemble share."""
+        return [
+            {
+                key: value
+                for key, value in self.settings[group[0]].items()
+                if all(self.settings[i].get(key) == value for i in group)
+            }
+            for group in self.members
+        ]
+
+    @cached_property
     def varied(self) -> list[str]:
         """Settings that differ between ensembles."""
-        firsts = [self.settings[group[0]] for group in self.members]
-        keys = dict.fromkeys(key for own in firsts for key in own)
-        return [key for key in keys if len({repr(own.get(key)) for own in firsts}) > 1]
+        keys = dict.fromkeys(key for common in self.common for key in common)
+        return [key for key in keys if len({repr(own.get(key)) for own in self.common}) > 1]
 
     @cached_property
     def labels(self) -> list[str]:
         """A name for every ensemble."""
         made = []
-        for group in self.members:
-            own = self.settings[group[0]]
-            words = [f"{key}={own[key]}" for key in self.varied if key in own]
+        for group, common in zip(self.members, self.common, strict=True):
+            words = [f"{key}={common[key]}" for key in self.varied if key in common]
             names = dict.fromkeys(self.settings[i]["model.name"] for i in group)
-            plain = f"{own['task.name']} {'/'.join(names)}"
+            plain = f"{common['task.name']} {'/'.join(names)}"
             made.append(", ".join(words) if words else plain)
         return made
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ import xarray as xr
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from seqprobe.degeneracy.pairs import Update
+from seqprobe.degeneracy.pairs import Kept, Row, Update, all_pairs, square
 from seqprobe.degeneracy.units import layers_of, relabel_model
 from seqprobe.errors import UsageError
 from seqprobe.memory.window import sequences
@@ -109,6 +111,10 @@ def barriers(
     alignments: Mapping[tuple[int, int], Alignment],
     batch: Batch,
     task: Task,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    kept: Kept | None = None,
     update: Update = lambda done, total: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the barriers between the networks of an ensemble; see `mode_connectivity`.
@@ -121,22 +127,42 @@ def barriers(
         By pair (i, j) how units of model j are relabelled to match those of model i.
     batch, task
         See `mode_connectivity`.
-    update
-        Called with pairs done and in all.
+    parameters
+        What decided alignments and batch, for what is kept.
+    jobs, kept, update
+        See `seqprobe.degeneracy.pairs.all_pairs`.
 
     Returns
     -------
     aligned, unaligned
         (N, N), symmetric, with 0 on the diagonal and NaN for pairs that have no alignment.
     """
+    kernel = partial(_pair, alignments=alignments, batch=batch, task=task)
+    found = all_pairs(
+        "barrier",
+        kernel,
+        list(enumerate(models)),
+        parameters or {},
+        which=alignments,
+        jobs=jobs,
+        kept=kept,
+        update=update,
+    )
     n = len(models)
-    found = np.where(np.eye(n, dtype=bool), 0.0, np.full((2, n, n), np.nan))
-    update(0, len(alignments))
-    for done, ((i, j), alignment) in enumerate(alignments.items(), start=1):
-        errors = _errors(models[i], models[j], alignment, batch, task, _POINTS)
-        found[:, i, j] = found[:, j, i] = [_barrier(rows)[0] for rows in errors]
-        update(done, len(alignments))
-    return found[0], found[1]
+    return square(found, n, "barrier"), square(found, n, "barrier_unaligned")
+
+
+def _pair(
+    a: tuple[int, Model],
+    b: tuple[int, Model],
+    alignments: Mapping[tuple[int, int], Alignment],
+    batch: Batch,
+    task: Task,
+) -> Row:
+    """Return both barriers of a pair of numbered networks."""
+    errors = _errors(a[1], b[1], alignments[a[0], b[0]], batch, task, _POINTS)
+    aligned, unaligned = (np.array(_barrier(rows)[0]) for rows in errors)
+    return {"barrier": aligned, "barrier_unaligned": unaligned}
 
 
 def check_same_form(a: Model, b: Model) -> None:

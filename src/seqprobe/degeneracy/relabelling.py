@@ -144,7 +144,9 @@ def relabel(
     distance = float(distances.min())
     bounds = np.array([_lower(one, other, group) for one, other in zip(a, b, strict=True)])
     perm = np.abs(q).argmax(axis=1)
-    lower = min(float(np.linalg.norm(bounds)), distance)  # equal where both are exact
+    lower = float(np.linalg.norm(bounds))
+    if lower <= distance + _GAIN * np.linalg.norm(a):  # by rounding, where both are exact
+        lower = min(lower, distance)
     return Relabelling(perm, q[np.arange(len(q)), perm], distance, lower)
 
 

@@ -44,7 +44,7 @@ def sigma_ood(
     conditions
         Tasks by name, such as ``{"as trained": task, "2 x as long": task.longer(2)}``.
     sequences
-        Test sequences per condition.
+        Test sequences per condition, or all if there are fewer.
     which
         Pairs of positions whose answers are compared; None for all.
     seed
@@ -79,7 +79,9 @@ def sigma_ood(
     apart = np.full((len(models), len(models), len(conditions)), np.nan)
     apart[np.arange(len(models)), np.arange(len(models))] = 0.0
     for k, task in enumerate(conditions.values()):
-        batch = task.batch("test", sequences, seed=seed)
+        there = task.count("test")
+        chosen = sequences if there is None else min(sequences, there)
+        batch = task.batch("test", chosen, seed=seed)
         answered = [answers_on(model, task, batch) for model in models]
         loss[:, k] = [float(losses.mean()) for losses, _ in answered]
         for i, j in pairs:

@@ -25,7 +25,7 @@ __all__ = [
 
 # What a level is drawn by: its distance, and a short name.
 _LEVELS = {
-    "behaviour": ("disagreement", "answers to long trials"),
+    "behaviour": ("disagreement", "answers"),
     "dynamics": ("dsa", "dynamics (DSA)"),
     "weights": ("dpif_rel", "weights (relative PIF)"),
     "representation": ("procrustes", "representation (Procrustes)"),
@@ -141,6 +141,7 @@ def degeneracy_by_factor(
     """
     ax = new_axes() if ax is None else ax
     at, axis_label, labels = _factor(found, factor)
+    order, joined = np.argsort(at, kind="stable"), 1 < len(at) == len(np.unique(at))
     for ending, style, words in _curves(found, name):
         middle, low, high = _mean(found, name, ending)
         if middle is None:
@@ -148,10 +149,10 @@ def degeneracy_by_factor(
         errors = np.array([middle - low, high - middle]).clip(0)
         line = "-" if style == "full" else "--"
         ax.errorbar(
-            at,
-            middle,
-            yerr=np.where(np.isfinite(errors), errors, 0),
-            fmt=f"o{line}" if len(at) > 1 else "o",
+            at[order],
+            middle[order],
+            yerr=np.where(np.isfinite(errors), errors, 0)[:, order],
+            fmt=f"o{line}" if joined else "o",
             color="#000000" if style == "full" else "#D55E00",
             mfc=None if style == "full" else "w",
             ms=4,
@@ -184,7 +185,11 @@ def degeneracy_by_setting(
     """
     ax = new_axes() if ax is None else ax
     at, axis_label, labels = _factor(found, factor)
-    mean, null = found[f"{name}_mean"], found[f"{name}_null_mean"]
+    order = np.argsort(at, kind="stable")
+    at, line = at[order], "-" if len(at) == len(np.unique(at)) else ""
+    labels = None if labels is None else [labels[k] for k in order]
+    mean = found[f"{name}_mean"].isel(ensemble=order)
+    null = found[f"{name}_null_mean"].isel(ensemble=order)
     ranks = mean["rank"].values
     shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.85, len(ranks)))
     markers = ("o", "s", "^", "D", "v", "P")
@@ -194,7 +199,7 @@ def degeneracy_by_setting(
             ax.plot(
                 at,
                 mean.values[:, i, j],
-                f"{marker}-",
+                f"{marker}{line}",
                 color=shades[j],
                 ms=3,
                 lw=1,
@@ -225,7 +230,8 @@ def degeneracy_figure(found: xr.Dataset) -> Figure:
             distance, words = _LEVELS[level]
             distance_matrix(found, distance, panels[0])
             distance_map(found, distance, panels[1])
-            by = "sigma_ood" if level == "behaviour" and "sigma_ood" in found else distance
+            out = level == "behaviour" and found.sizes["condition"] > 1
+            by = "sigma_ood" if out else distance
             degeneracy_by_factor(found, by, ax=panels[2])
             panels[2].legend(fontsize=6)
             panels[0].set_title(words)
@@ -285,7 +291,7 @@ def _labels(found: xr.Dataset) -> list[str]:
 def _chosen(values: xr.DataArray, found: xr.Dataset) -> xr.DataArray:
     """Return a variable at the chosen setting of DSA, and in the last condition."""
     if "delays" in values.dims:
-        p, r = np.argwhere(found["chosen"].values)[0] if found["chosen"].values.any() else (0, 0)
+        p, r = np.argwhere(found["chosen"].values)[0]
         values = values.isel(delays=int(p), rank=int(r))
     return values.isel(condition=-1) if "condition" in values.dims else values
 
@@ -361,7 +367,7 @@ def _label(found: xr.Dataset, name: str) -> str:
     values = found[name]
     unit = values.attrs["units"]
     text = _SHORT.get(name, str(values.attrs["long_name"]))
-    if "delays" in values.dims and found["chosen"].values.any():
+    if "delays" in values.dims:
         p, r = np.argwhere(found["chosen"].values)[0]
         text += f" (p={found['delays'].values[p]}, r={found['rank'].values[r]})"
     return text if unit == "1" else f"{text} ({unit})"

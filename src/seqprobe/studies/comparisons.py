@@ -31,7 +31,11 @@ def _path(study: Study, analysis: Analysis) -> Path:
 
 
 def stored_comparison(study: Study, analysis: Analysis) -> xr.Dataset | None:
-    """Return what is kept of a comparison, or None if there is nothing, or it is of other units."""
+    """Return what is kept of a comparison, or None if there is nothing, or it is of other units.
+
+    It stays when the code changes, as results of units do; its ``code_sha256`` says by which it was
+    made.
+    """
     try:
         found = schema.read(_path(study, analysis))
     except UnreadableFileError:

@@ -30,6 +30,7 @@ from seqprobe.models import Model, architecture, skeleton
 from seqprobe.provenance import Origin, libraries
 from seqprobe.spec import Spec
 from seqprobe.tasks import Task, make_task
+from seqprobe.training.recipe import with_defaults
 from seqprobe.training.validation import check_fields, check_weights
 
 __all__ = ["Checkpoint", "load", "load_checkpoint", "read_tensors", "write_tensors"]
@@ -209,18 +210,20 @@ def _parse(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Checkpoi
         checkpoint.build_model()
     except SeqprobeError as error:
         raise UnreadableFileError(f"'{path}': {error}") from None
+    # A setting that is newer than the file has its default: results of both belong together.
+    settings = with_defaults({part: content[part] for part in ("model", "task", "train")})
     origin = Origin(
         # A file name need not be text; what is written into results must be.
         path=os.fsencode(path).decode("utf-8", "replace"),
         sha256=sha256(path),
         task=checkpoint.task["name"],
-        model_config=json.dumps(checkpoint.model["config"], sort_keys=True),
-        task_config=json.dumps(checkpoint.task["config"], sort_keys=True),
+        model_config=json.dumps(settings["model"]["config"], sort_keys=True),
+        task_config=json.dumps(settings["task"]["config"], sort_keys=True),
         seed=checkpoint.seed,
         step=checkpoint.step,
         train_length=task.length,
         solved=checkpoint.solved,
-        train_config=json.dumps(checkpoint.train, sort_keys=True),
+        train_config=json.dumps(settings["train"], sort_keys=True),
     )
     return dataclasses.replace(checkpoint, origin=origin)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from seqprobe.training.config import TrainConfig, Until
 from seqprobe.training.optimizer import learning_rate
 from seqprobe.training.penalty import check_penalties
 
-__all__ = ["Recipe", "check_same"]
+__all__ = ["Recipe", "check_same", "with_defaults"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> Non
 
     A run whose learning rate does not depend on its end may be given another end.
     """
-    old, new = flatten(_with_defaults(found)), flatten(wanted)
+    old, new = flatten(with_defaults(found)), flatten(wanted)
     open_ended = new.get("train.schedule") == "constant"
     for key in sorted(old.keys() | new.keys()):
         if open_ended and (key == "train.steps" or key.startswith("train.until")):
@@ -126,7 +127,7 @@ def check_same(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> Non
             )
 
 
-def _with_defaults(content: dict[str, Any]) -> dict[str, Any]:
+def with_defaults(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe with the defaults of settings that are newer than it."""
     filled = {
         key: dict(value) if isinstance(value, dict) else value for key, value in content.items()

@@ -55,9 +55,9 @@ def draw_all(study: Study) -> tuple[list[Path], list[str]]:
 def _drawn(study: Study, tree: xr.DataTree, what: str, collected: Path, home: Path) -> list[Path]:
     if what.endswith(".py"):
         return _call(study.source.parent / what, collected, home)
-    compared = next((analysis for analysis in study.compare if analysis.name == what), None)
-    if compared is not None:
-        return _draw_comparison(study, tree, compared, home)
+    compared = [analysis for analysis in study.compare if analysis.name == what]
+    if compared:
+        return [path for one in compared for path in _draw_comparison(study, tree, one, home)]
     if what == LEARNING_CURVES:
         from seqprobe import plots
 

@@ -31,7 +31,7 @@ def behaviour(ensembles: Ensembles, options: Options, remarks: Remarks) -> xr.Da
         found = sigma_ood(
             [ensembles.models[i] for i in members],
             conditions,
-            sequences=_SEQUENCES * options.sequences,
+            sequences=_SEQUENCES * options.sequences,  # or as many as there are
             which=inside(members, ensembles.pairs),
             seed=options.seed,
         )

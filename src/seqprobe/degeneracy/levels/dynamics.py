@@ -10,7 +10,8 @@ import xarray as xr
 from seqprobe.degeneracy.dsa import dsa
 from seqprobe.degeneracy.groups import Ensembles
 from seqprobe.degeneracy.levels.merge import merge
-from seqprobe.degeneracy.levels.options import Options, Remarks, applicable, inside
+from seqprobe.degeneracy.levels.options import Options, Remarks, applicable, inside, test_batch
+from seqprobe.errors import NotApplicableError
 from seqprobe.memory.states import collect
 from seqprobe.models import Model
 from seqprobe.models.access import float64_twin, like_parameters
@@ -32,11 +33,13 @@ def trajectories(model: Model, task: Task, count: int, seed: int) -> Trajectorie
     Raises
     ------
     NotApplicableError
-        If the model has no state, or one that grows.
+        If the model has no state, one that grows, or one that is not finite.
     """
-    batch = task.batch("test", count, seed=seed)
+    batch = test_batch(task, count, seed)
     twin = float64_twin(model)
     states = collect(twin, like_parameters(twin, batch.inputs), "state").numpy()
+    if not np.isfinite(states).all():
+        raise NotApplicableError("its states are not finite; check its weights for NaN or inf")
     known = batch.inputs.double().numpy() if task.spec.input_kind == "continuous" else None
     return Trajectories(states, known)
 
@@ -53,7 +56,8 @@ def dynamics(ensembles: Ensembles, options: Options, remarks: Remarks) -> xr.Dat
         task = ensembles.tasks[i]
         return trajectories(ensembles.models[i], task, 2 * options.sequences, options.seed)
 
-    found = applicable("dynamics", names_of(ensembles), of, remarks)
+    compared = sorted({i for pair in ensembles.pairs for i in pair})
+    found = applicable("dynamics", names_of(ensembles), of, remarks, compared)
     members = list(found)
     driven = all(one.inputs is not None for one in found.values())
     if not driven:

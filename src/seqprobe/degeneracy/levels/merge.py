@@ -12,6 +12,8 @@ from seqprobe.schema import variable
 
 __all__ = ["merge"]
 
+_MISSING = {"perm": -1, "sign": 0}  # of what is no number
+
 
 def merge(parts: Sequence[tuple[Sequence[int], xr.Dataset]], n: int) -> xr.Dataset:
     """Put results side by side, along ``net_a`` and ``net_b`` of all networks.
@@ -26,8 +28,8 @@ def merge(parts: Sequence[tuple[Sequence[int], xr.Dataset]], n: int) -> xr.Datas
     Returns
     -------
     xarray.Dataset
-        NaN, or -1 for whole numbers, where no result says anything. Variables without networks are
-        those of the first result.
+        NaN where no result says anything; -1 for ``perm`` and 0 for ``sign``. Variables without
+        networks are those of the first result.
     """
     data: dict[str, xr.Variable] = {}
     sizes: dict[str, int] = {"net_a": n, "net_b": n}
@@ -41,10 +43,18 @@ def merge(parts: Sequence[tuple[Sequence[int], xr.Dataset]], n: int) -> xr.Datas
                 data.setdefault(str(name), values.variable)
             elif name not in data:
                 data[str(name)] = _gathered(str(name), parts, sizes)
-    first = parts[0][1]
-    return xr.Dataset(
-        data, {k: c for k, c in first.coords.items() if "net_a" not in c.dims}, first.attrs
-    )
+    return xr.Dataset(data, _coordinates(parts), parts[0][1].attrs)
+
+
+def _coordinates(parts: Sequence[tuple[Sequence[int], xr.Dataset]]) -> dict[str, xr.Variable]:
+    """Return the coordinates that are not of networks, each from where it is longest."""
+    found: dict[str, xr.Variable] = {}
+    for _, part in parts:
+        for name, values in part.coords.items():
+            longer = str(name) not in found or values.size > found[str(name)].size
+            if longer and not {"net_a", "net_b"} & set(values.dims):
+                found[str(name)] = values.variable
+    return found
 
 
 def _gathered(
@@ -52,17 +62,15 @@ def _gathered(
 ) -> xr.Variable:
     like = next(part[name] for _, part in parts if name in part)
     dims = tuple(map(str, like.dims))
-    whole = like.dtype.kind in "iu"
-    total = np.full(
-        [sizes[d] for d in dims], -1 if whole else np.nan, like.dtype if whole else None
-    )
+    fill = _MISSING.get(name, np.nan)
+    total = np.full([sizes[d] for d in dims], fill, like.dtype if name in _MISSING else None)
     for members, part in parts:
         if name in part:
-            values = part[name].values
+            values = part[name].values.astype(total.dtype)
             room = [
                 (0, 0 if d in ("net_a", "net_b") else sizes[d] - s)
                 for d, s in zip(dims, values.shape, strict=True)
             ]
-            padded = np.pad(values, room, constant_values=-1 if whole else np.nan)
+            padded = np.pad(values, room, constant_values=fill)
             place(total, members, padded, "net_b" in dims)
     return variable(dims, total, like.attrs["long_name"], like.attrs["units"])

@@ -12,9 +12,10 @@ from seqprobe.degeneracy.dsa import DELAYS, RANKS
 from seqprobe.degeneracy.matching import Matrices
 from seqprobe.degeneracy.pairs import Kept, Update
 from seqprobe.degeneracy.relabelling import Group
-from seqprobe.errors import NotApplicableError, SeqprobeError
+from seqprobe.errors import NotApplicableError
+from seqprobe.tasks import Batch, Task
 
-__all__ = ["Options", "Remarks", "applicable", "inside", "place"]
+__all__ = ["Options", "Remarks", "applicable", "inside", "place", "test_batch"]
 
 
 def _silent(done: float, total: float) -> None:
@@ -71,10 +72,33 @@ class Remarks:
             self.lines.append(line)
 
 
+def test_batch(task: Task, count: int, seed: int) -> Batch:
+    """Return test sequences: so many, or all if there are fewer."""
+    there = task.count("test")
+    return task.batch("test", count if there is None else min(count, there), seed=seed)
+
+
 def applicable(
-    level: str, names: Sequence[str], measure: Callable[[int], Any], remarks: Remarks
+    level: str,
+    names: Sequence[str],
+    measure: Callable[[int], Any],
+    remarks: Remarks,
+    which: Iterable[int],
 ) -> dict[int, Any]:
-    """Return what a measure says of every network that it applies to; remark on the others.
+    """Return what a measure says of networks that it applies to; remark on the others.
+
+    Parameters
+    ----------
+    level
+        For the remarks.
+    names
+        Of all networks.
+    measure
+        Of a network by its position; refuses with a `NotApplicableError`.
+    remarks
+        Receives who is left out, and why.
+    which
+        Networks that are compared with others.
 
     Raises
     ------
@@ -82,18 +106,16 @@ def applicable(
         If it applies to fewer than two.
     """
     found, reasons = {}, dict[str, list[str]]()
-    for i, name in enumerate(names):
+    for i in which:
         try:
             found[i] = measure(i)
-        except SeqprobeError as error:
-            reasons.setdefault(str(error), []).append(name)
+        except NotApplicableError as error:
+            reasons.setdefault(str(error), []).append(names[i])
     for reason, whose in reasons.items():
         more = f" and {len(whose) - 1} more" if len(whose) > 1 else ""
         remarks.add(f"{level}: '{whose[0]}'{more} left out: {reason}")
     if len(found) < 2:
-        raise NotApplicableError(
-            f"{level}: fewer than two networks can be compared; {next(iter(reasons), '')}"
-        )
+        raise NotApplicableError(f"{level}: fewer than two networks can be compared")
     return found
 
 

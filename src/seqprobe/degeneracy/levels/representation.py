@@ -22,7 +22,7 @@ __all__ = ["representation"]
 
 _SAMPLES = {"rsa": 1000}  # whose cost grows with the square of their number
 _MOST_SAMPLES = 4096
-_SHUFFLED = 4  # networks whose distance to the next one says what chance is
+_SHUFFLED = 4  # networks of an ensemble that say what chance is
 
 States = tuple[np.ndarray, np.ndarray]  # (samples, n), after training and before it
 
@@ -35,8 +35,8 @@ def representation(ensembles: Ensembles, options: Options, remarks: Remarks) -> 
     xarray.Dataset
         By the names of `seqprobe.degeneracy.representation.DISTANCES`: ``<name>`` (net_a, net_b),
         ``<name>_null`` of the same networks before training, and ``<name>_shuffled`` (net_a): from
-        some of the networks to the next one of their task with the order of samples lost, which is
-        what unrelated networks would have.
+        some networks of every ensemble to another one with the order of samples lost, which is what
+        unrelated networks would have.
     """
 
     def of(i: int) -> States:
@@ -46,13 +46,16 @@ def representation(ensembles: Ensembles, options: Options, remarks: Remarks) -> 
         after, before = (states.reshape(-1, states.shape[2]) for states in flat)
         return after, before
 
-    found = applicable("representation", names_of(ensembles), of, remarks)
+    compared = sorted({i for pair in ensembles.pairs for i in pair})
+    found = applicable("representation", names_of(ensembles), of, remarks, compared)
     parts = []
     for group in ensembles.sets:
         members = [i for i in group if i in found]
         if len(members) > 1:
             pairs = inside(members, ensembles.pairs)
-            one = _set([found[i] for i in members], pairs, options.seed, remarks)
+            alike = [[members.index(i) for i in own if i in members] for own in ensembles.members]
+            states = [found[i] for i in members]
+            one = _set(states, pairs, alike, options.seed, remarks)
             parts.append((members, one))
         options.update(len(parts), len(ensembles.sets))
     if not parts:
@@ -66,30 +69,28 @@ def representation(ensembles: Ensembles, options: Options, remarks: Remarks) -> 
 
 
 def _set(
-    states: Sequence[States], pairs: Sequence[tuple[int, int]], seed: int, remarks: Remarks
+    states: Sequence[States],
+    pairs: Sequence[tuple[int, int]],
+    alike: Sequence[Sequence[int]],
+    seed: int,
+    remarks: Remarks,
 ) -> xr.Dataset:
-    """Return the distances of networks on the same samples."""
+    """Return the distances of networks on the same samples; `alike` are those of an ensemble."""
     rng = generator(seed, "degeneracy", "samples")
     order = rng.permutation(len(states[0][0]))
-    wanted = np.zeros((len(states), len(states)), dtype=bool)
-    for i, j in pairs:
-        wanted[i, j] = wanted[j, i] = True
-    wanted[np.arange(len(states)), np.arange(len(states))] = True
     data: dict[str, xr.Variable] = {}
     for name, measure in DISTANCES.items():
         rows = np.sort(order[: _SAMPLES.get(name, _MOST_SAMPLES)])
         try:
-            after, before = (measure.matrix([s[k][rows] for s in states]) for k in (0, 1))
-            chance = _shuffled(measure, [s[0][rows] for s in states], rng)
+            after, before = (measure.matrix([s[k][rows] for s in states], pairs) for k in (0, 1))
+            chance = _shuffled(measure, [s[0][rows] for s in states], alike, rng)
         except UsageError as error:
             remarks.add(f"representation: {name} left out: {error}")
             continue
         words, units = measure.long_name, measure.units
         dims = ("net_a", "net_b")
-        data[name] = variable(dims, np.where(wanted, after, np.nan), words, units)
-        data[f"{name}_null"] = variable(
-            dims, np.where(wanted, before, np.nan), f"{words}, before training", units
-        )
+        data[name] = variable(dims, after, words, units)
+        data[f"{name}_null"] = variable(dims, before, f"{words}, before training", units)
         data[f"{name}_shuffled"] = variable(
             ("net_a",), chance, f"{words}, with the order of samples lost", units
         )
@@ -97,10 +98,15 @@ def _set(
 
 
 def _shuffled(
-    measure: Distance[object], states: Sequence[np.ndarray], rng: np.random.Generator
+    measure: Distance[object],
+    states: Sequence[np.ndarray],
+    alike: Sequence[Sequence[int]],
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Return the distance of every network to the next one, whose samples are out of order."""
+    """Return the distance of some networks to another one whose samples are out of order."""
     found = np.full(len(states), np.nan)
-    for i, one in enumerate(states[:_SHUFFLED]):
-        found[i] = measure(one, rng.permutation(states[(i + 1) % len(states)]))
+    for own in alike:
+        for k, i in enumerate(own[:_SHUFFLED]):
+            other = states[own[(k + 1) % len(own)]]
+            found[i] = measure(states[i], rng.permutation(other))
     return found

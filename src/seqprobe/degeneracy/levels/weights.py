@@ -13,7 +13,7 @@ from seqprobe.degeneracy.feature_learning import feature_learning, initial_model
 from seqprobe.degeneracy.groups import Ensembles
 from seqprobe.degeneracy.levels.dynamics import names_of
 from seqprobe.degeneracy.levels.merge import merge
-from seqprobe.degeneracy.levels.options import Options, Remarks, applicable, inside
+from seqprobe.degeneracy.levels.options import Options, Remarks, applicable, inside, test_batch
 from seqprobe.degeneracy.mode_connectivity import barriers
 from seqprobe.degeneracy.units import layer_weights, symmetry
 from seqprobe.models import Model
@@ -35,17 +35,17 @@ def weights(ensembles: Ensembles, options: Options, remarks: Remarks) -> xr.Data
         shapes = tuple(w.recurrent.shape + w.inputs.shape for w in layer_weights(model))
         return symmetry(model), model.name, repr(model.config), shapes
 
-    forms = applicable("weights", names_of(ensembles), of, remarks)
+    compared = sorted({i for pair in ensembles.pairs for i in pair})
+    forms = applicable("weights", names_of(ensembles), of, remarks, compared)
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, form in forms.items():
         alike.setdefault(form, []).append(i)
-    compared = {i for pair in ensembles.pairs for i in pair}
     parts = []
     for members in alike.values():
         pairs = inside(members, ensembles.pairs)
         if pairs:
             parts.append((members, _group(ensembles, members, pairs, options)))
-        elif compared & set(members):
+        else:
             remarks.add("weights: networks of different forms or sizes are not compared")
     if not parts:
         return xr.Dataset()
@@ -85,7 +85,7 @@ def _learned(
     """Return what training changed in every network."""
     rows = []
     for i, model, twin in zip(members, models, initial, strict=True):
-        batch = ensembles.tasks[i].batch("test", options.sequences, seed=options.seed)
+        batch = test_batch(ensembles.tasks[i], options.sequences, options.seed)
         rows.append(feature_learning(model, twin, batch))
     return xr.Dataset(
         {
@@ -117,8 +117,16 @@ def _barriers(
         if not inner:
             continue
         task = ensembles.tasks[group[0]]
-        batch = task.batch("test", options.sequences, seed=options.seed)
-        values = barriers(models, _alignments(models, found, inner), batch, task)
+        values = barriers(
+            models,
+            _alignments(models, found, inner),
+            test_batch(task, options.sequences, options.seed),
+            task,
+            parameters={"matched": found.attrs["parameters"], "sequences": options.sequences},
+            jobs=options.jobs,
+            kept=options.kept_of(members),
+            update=options.update,
+        )
         for name, matrix in zip(total, values, strict=True):
             there = np.isfinite(matrix)
             total[name][there] = matrix[there]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Generic, TypeVar
@@ -77,8 +77,17 @@ class Distance(Generic[P]):
         check_pair(x, y)
         return self.between(self.prepare(x), self.prepare(y))
 
-    def matrix(self, xs: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the distances (N, N) of all pairs of N networks, each prepared once.
+    def matrix(
+        self, xs: Sequence[np.ndarray], pairs: Iterable[tuple[int, int]] | None = None
+    ) -> np.ndarray:
+        """Return the distances (N, N) of pairs of N networks, each prepared once.
+
+        Parameters
+        ----------
+        xs
+            Activations (m, n_i).
+        pairs
+            Positions (i, j) that are compared, NaN elsewhere; None for all.
 
         Raises
         ------
@@ -92,8 +101,9 @@ class Distance(Generic[P]):
                 prepared.append(self.prepare(x))
             except UsageError as error:
                 raise UsageError(f"network {i}: {error}") from None
-        found = np.zeros((len(xs), len(xs)))
-        for i, j in combinations(range(len(xs)), 2):
+        found = np.full((len(xs), len(xs)), np.nan)
+        np.fill_diagonal(found, 0.0)
+        for i, j in combinations(range(len(xs)), 2) if pairs is None else pairs:
             try:
                 found[i, j] = found[j, i] = self.between(prepared[i], prepared[j])
             except UsageError as error:
