@@ -30,7 +30,7 @@ def by_bits(found: xr.Dataset, name: str, ax: Axes, title: str) -> None:
 def draw(found: xr.Dataset) -> Figure:
     """Return eight panels: a row of the paper's measures, a row of what stands beside them."""
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(7.0, 4.0), layout="constrained")
+        figure = Figure(figsize=(7.2, 4.2), layout="constrained")
         axes = figure.subplots(2, 4)
         by_bits(found, "sigma_ood", axes[0, 0], "behaviour")
         by_bits(found, "dsa", axes[0, 1], "dynamics")
@@ -39,7 +39,10 @@ def draw(found: xr.Dataset) -> Figure:
         plots.degeneracy_by_setting(found, "dsa", BITS, axes[1, 0])
         axes[1, 0].set_title("DSA, all settings")
         axes[1, 0].set_xlabel("bits")
-        axes[1, 0].get_legend().remove()
+        axes[1, 0].legend(
+            fontsize=3.6, ncols=3, handlelength=1, columnspacing=0.6, loc="upper right"
+        )
+        axes[1, 0].set_ylim(0, 0.42)
         by_bits(found, "input_dsa", axes[1, 1], "inputs known")
         by_bits(found, "dpif_rel", axes[1, 2], "weights, relative")
         by_bits(found, "delta_w", axes[1, 3], "feature learning")
@@ -50,7 +53,8 @@ def main() -> None:
     """Draw the figure and keep its numbers."""
     study, folder = Path(sys.argv[1]), Path(sys.argv[2])
     found = xr.open_datatree(study, engine="h5netcdf")["degeneracy"].to_dataset(inherit=False)
-    found = found.load().drop_vars(["perm", "sign"])  # a tenth of a megabyte without them
+    bulky = ["perm", "sign", "dsa_angle", "dsa_frobenius", "dsa_lower", "eig_w2"]  # not drawn
+    found = found.load().drop_vars(bulky)
     drawn = draw(found)
     for ending in ("pdf", "png"):
         plots.save(drawn, folder / f"degeneracy_flipflop.{ending}")

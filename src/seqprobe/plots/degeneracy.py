@@ -37,7 +37,9 @@ _SHORT = {
     "disagreement": "disagreement",
 }
 _SHORT |= {"procrustes": "Procrustes angle", "topology_distance": "difference of counts"}
-_SHORT |= {"sigma_ood": r"$\sigma_{OOD}$", "dpif": "PIF distance"}
+_SHORT |= {"sigma_ood": r"$\sigma_{OOD}$", "dpif": "PIF distance", "input_dsa": "InputDSA distance"}
+_SHORT |= {"delta_w": r"$\|\Delta W\|$", "barrier": "loss barrier"}
+_HEADROOM = 1.1  # above the largest mean or interval
 
 
 def distance_matrix(found: xr.Dataset, name: str = "dsa", ax: Axes | None = None) -> Axes:
@@ -166,7 +168,7 @@ def degeneracy_by_factor(
         ax.set_xticks(at, [f"{value:g}" for value in at])
     ax.set_xlabel(axis_label)
     ax.set_ylabel(_label(found, name))
-    ax.set_ylim(0, None)
+    ax.set_ylim(0, _HEADROOM * ax.dataLim.y1)
     ax.margins(x=0.12)
     return ax
 
@@ -211,8 +213,8 @@ def degeneracy_by_setting(
     elif len(at) < 7:
         ax.set_xticks(at, [f"{value:g}" for value in at])
     ax.set_xlabel(axis_label)
-    ax.set_ylabel(_label(found, name))
-    ax.set_ylim(0, None)
+    ax.set_ylabel(_SHORT.get(name, str(found[name].attrs["long_name"])))
+    ax.set_ylim(0, _HEADROOM * ax.dataLim.y1)
     ax.legend(fontsize=5, ncols=2)
     return ax
 
@@ -369,5 +371,5 @@ def _label(found: xr.Dataset, name: str) -> str:
     text = _SHORT.get(name, str(values.attrs["long_name"]))
     if "delays" in values.dims:
         p, r = np.argwhere(found["chosen"].values)[0]
-        text += f" (p={found['delays'].values[p]}, r={found['rank'].values[r]})"
+        text += f"\n(p={found['delays'].values[p]}, r={found['rank'].values[r]})"
     return text if unit == "1" else f"{text} ({unit})"
