@@ -100,6 +100,7 @@ def compare(
     checkpoints: Sequence[Path],
     analysis: Analysis,
     folder: Path,
+    jobs: int | None,
     update: Callable[[float, float, str], None],
 ) -> xr.Dataset:
     """Compare checkpoint files; see `seqprobe.studies.analyses.Measures`."""
@@ -111,6 +112,7 @@ def compare(
         own,
         seed=analysis.parameters["seed"],
         device="cpu",
+        jobs=jobs,
         home=folder,
         update=update,
     )

@@ -85,6 +85,7 @@ class Measures(Protocol):
         checkpoints: Sequence[Path],
         analysis: Analysis,
         folder: Path,
+        jobs: int | None,
         update: Callable[[float, float, str], None],
     ) -> xr.Dataset:
         """Compare checkpoint files; what is known of pairs is kept in the folder."""

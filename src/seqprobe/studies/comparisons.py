@@ -49,10 +49,21 @@ def compare_units(
     study: Study,
     analysis: Analysis,
     update: Callable[[float, float, str], None] = lambda done, total, text: None,
+    *,
+    jobs: int | None = None,
 ) -> xr.Dataset:
     """Compare all units that count, or return what is kept of the same units by the same code.
 
     What is known of pairs is kept too, so that after a kill the comparison goes on.
+
+    Parameters
+    ----------
+    study, analysis
+        What to compare, and how: one of ``study.compare``.
+    update
+        Reports (done, total, level).
+    jobs
+        Processes; None for one per core where that is worth it.
 
     Raises
     ------
@@ -64,7 +75,7 @@ def compare_units(
         if found is not None and found.attrs.get("code_sha256") == code_sha256():
             return found
         files, _ = of_study(study)
-        found = measures().compare(files, analysis, study.folder, update)
+        found = measures().compare(files, analysis, study.folder, jobs, update)
         found.attrs["code_sha256"] = code_sha256()
         path = _path(study, analysis)
         make_folder(path.parent)

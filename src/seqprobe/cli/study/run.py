@@ -102,20 +102,20 @@ def command(
             f"interrupted with {done} of {len(units)} units done; the same command goes on"
         ) from None
     whole = not standing.failed and len(units) == len(study.units)
-    drawn, failures = _conclude(study, quiet) if whole else ([], [])
+    drawn, failures = _conclude(study, jobs, quiet) if whole else ([], [])
     _tell(study, standing, drawn, as_json, quiet)
     for failure in failures:
         echo_error(failure)
     return FAILED_UNITS if standing.failed else 1 if failures else 0
 
 
-def _conclude(study: Study, quiet: bool) -> tuple[list[Path], list[str]]:
+def _conclude(study: Study, jobs: int | None, quiet: bool) -> tuple[list[Path], list[str]]:
     """Compare all units and draw; return what was written, and what could not be."""
     failures = []
     with progress(quiet, "pairs") as update:
         for analysis in study.compare:
             try:
-                compare_units(study, analysis, update)
+                compare_units(study, analysis, update, jobs=jobs)
             except KeyboardInterrupt:
                 raise InterruptedRunError(
                     "interrupted in the comparison of all units; the same command goes on"
