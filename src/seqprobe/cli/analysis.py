@@ -14,7 +14,7 @@ import click
 
 from seqprobe import device as devices
 from seqprobe.cli.batch import analyse_inputs
-from seqprobe.cli.common import analysis_options, echo_json, progress, table
+from seqprobe.cli.common import HELP_NAMES, analysis_options, echo_json, progress, table
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.files import check_output
 from seqprobe.memory.estimates import lag_grid
@@ -226,7 +226,7 @@ class AnalysisCommand(click.Command):
 
     def by_default(self, subject: Subject) -> xr.Dataset:
         """Apply the measure with the defaults of all options."""
-        with self.make_context(self.name, ["CKPT"]) as context:
+        with self.make_context(self.name, ["CKPT"], help_option_names=HELP_NAMES) as context:
             defaults = {str(option.name): context.params[str(option.name)] for option in self.own}
         return self.measure(subject, **defaults)
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 __all__ = [
+    "HELP_NAMES",
     "LENGTH",
     "Number",
     "Steps",
@@ -25,6 +26,9 @@ __all__ = [
     "sequences",
     "table",
 ]
+
+# A command keeps the help option of its first context, so that all contexts name the same.
+HELP_NAMES = ["-h", "--help"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

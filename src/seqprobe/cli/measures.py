@@ -13,7 +13,7 @@ import click
 from seqprobe import device as devices
 from seqprobe.cli.analysis import AnalysisCommand, Subject
 from seqprobe.cli.app import COMMANDS
-from seqprobe.cli.common import plain
+from seqprobe.cli.common import HELP_NAMES, plain
 from seqprobe.errors import UsageError, unknown_name
 from seqprobe.files import sha256
 from seqprobe.studies import Analysis
@@ -64,7 +64,7 @@ def _words(line: str) -> list[str]:
 def _given(command: click.Command, name: str, words: list[str], line: str) -> dict[str, Any]:
     """Return the options of a command, refusing those that are not about what is measured."""
     try:
-        with command.make_context(name, [*words, "CKPT"]) as context:
+        with command.make_context(name, [*words, "CKPT"], help_option_names=HELP_NAMES) as context:
             given = dict(context.params)
     except click.UsageError as error:
         text = " ".join(error.format_message().split()).removesuffix(".")
