@@ -133,7 +133,20 @@ def test_help_of_a_group_lists_its_commands(seqprobe: Seqprobe, group: str) -> N
 ANALYSES = [line for line in dict.fromkeys(_examples()) if line.split()[1] in (*GROUPS, "record")]
 
 
-@pytest.mark.parametrize("line", ANALYSES)
+# Whole folders take half a minute each; 'make demo' runs the first of them too.
+SLOW = {
+    "seqprobe memory checkpoints/digits",
+    "seqprobe memory checkpoints/delay/*.pt --json",
+    "seqprobe memory checkpoints/delay -o memory.nc --figure memory.pdf",
+    "seqprobe memory report checkpoints/delay/gru-s0.pt --folder reports",
+    "seqprobe capacity checkpoints/recall",
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [pytest.param(line, marks=pytest.mark.slow if line in SLOW else ()) for line in ANALYSES],
+)
 def test_an_example_of_an_analysis_works(seqprobe: Seqprobe, line: str) -> None:
     shutil.copytree(ROOT / "checkpoints", "checkpoints")  # results are kept beside checkpoints
     result = seqprobe(line.removeprefix("seqprobe "))

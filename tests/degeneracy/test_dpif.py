@@ -93,17 +93,17 @@ def test_distances_grow_with_a_perturbation() -> None:
 def test_untrained_networks_are_the_null() -> None:
     """Case 18: d / n^2 falls with the width by algebra, and d over the norms hardly moves.
 
-    FAQ alone gives .829, .860 and .892; exchanges go below that where units are few.
+    FAQ alone gives .829 and .860; exchanges go below that where units are few.
     """
     per_weight, relative = [], []
-    for width in (32, 64, 128):
+    for width in (32, 64):
         models = [_model("rnn", seed, width=width, start="uniform") for seed in range(4)]
         found = dpif(models, group="perm")
         upper = np.triu_indices(4, 1)
         per_weight.append(found["dpif_per_weight"].values[upper].mean())
         relative.append(found["dpif_rel"].values[upper].mean())
-    np.testing.assert_allclose(per_weight, [3.8e-3, 1.4e-3, 5.0e-4], rtol=0.1)
-    np.testing.assert_allclose(relative, [0.812, 0.857, 0.890], atol=0.01)
+    np.testing.assert_allclose(per_weight, [3.8e-3, 1.4e-3], rtol=0.1)
+    np.testing.assert_allclose(relative, [0.812, 0.857], atol=0.01)
 
 
 def test_the_null_is_that_of_the_networks_before_training() -> None:

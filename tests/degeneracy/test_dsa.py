@@ -138,9 +138,10 @@ def test_a_rank_that_a_network_does_not_visit_is_not_a_number() -> None:
     assert bool(found["chosen"].sel(rank=2).all())
 
 
+@pytest.mark.slow
 def test_results_are_the_same_from_run_to_run_and_in_two_processes() -> None:
     rng = np.random.default_rng(7)
-    states = [rng.standard_normal((8, 12, 6)) for _ in range(4)]
+    states = [rng.standard_normal((8, 12, 6)) for _ in range(3)]
     one, two = (dsa(states, delays=(1,), ranks=(4,), jobs=jobs) for jobs in (1, 2))
     for name in one.data_vars:
         np.testing.assert_array_equal(one[name].values, two[name].values)

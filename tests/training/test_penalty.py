@@ -152,6 +152,7 @@ def participation(weights: np.ndarray) -> np.ndarray:
     return np.asarray(values.sum(axis=-1) ** 2 / (values**2).sum(axis=-1))
 
 
+@pytest.mark.slow
 def test_l1_empties_and_nuclear_lowers_the_rank(tmp_path: Path) -> None:
     """Measured: 1 % of the weights are near zero without a penalty and 82 to 90 % with l1; singular
     values count as 13.5 of 16 without and as 2, the delay, with nuclear.

@@ -36,7 +36,7 @@ __all__ = ["OPTION_NAMES", "command", "comparison"]
 EXAMPLES = """\b
 Examples:
   seqprobe degeneracy checkpoints/integrator --level behaviour,representation --sequences 16
-  seqprobe degeneracy checkpoints/flipflop/rnn-s0.pt checkpoints/flipflop/gru-s0.pt --ranks 8
+  seqprobe degeneracy checkpoints/sine --level dynamics --sequences 16 --delays 1 --ranks 4
 """
 
 SCHEMA = "seqprobe.degeneracy/1"
