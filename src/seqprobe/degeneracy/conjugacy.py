@@ -85,7 +85,7 @@ def conjugacy(
 
     Notes
     -----
-    Cost: 60 ms at r = 8, 100 ms at r = 12, 200 ms at r = 16, 900 ms at r = 32, on one thread.
+    Cost: 50 ms at r = 8, 100 ms at r = 12, 150 to 250 ms at r = 16, 1 s at r = 32, on one thread.
 
     References
     ----------

@@ -108,8 +108,8 @@ def dsa(
     Notes
     -----
     Whitening makes the distance one of the system and of where its trajectories go: the same system
-    from other initial conditions is not at 0. Cost per pair and setting, one thread: 60 ms at
-    r = 8, 200 ms at r = 16, 900 ms at r = 32; 20 to 200 ms more with inputs.
+    from other initial conditions is not at 0. Cost per pair and setting, one thread: 50 ms at
+    r = 8, 150 to 250 ms at r = 16, 1 s at r = 32; 20 to 200 ms more with inputs.
 
     References
     ----------
