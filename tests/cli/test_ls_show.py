@@ -140,6 +140,7 @@ SLOW = {
     "seqprobe memory checkpoints/delay -o memory.nc --figure memory.pdf",
     "seqprobe memory report checkpoints/delay/gru-s0.pt --folder reports",
     "seqprobe capacity checkpoints/recall",
+    "seqprobe capacity checkpoints/recall -o capacity.nc --figure capacity.pdf",
 }
 
 
@@ -154,6 +155,7 @@ def test_an_example_of_an_analysis_works(seqprobe: Seqprobe, line: str) -> None:
     assert result.out
 
 
+@pytest.mark.slow
 def test_the_other_examples_of_the_help_pages_work_in_their_order(seqprobe: Seqprobe) -> None:
     shutil.copytree(ROOT / "checkpoints", "checkpoints")
     shutil.copytree(ROOT / "analyses", "analyses")

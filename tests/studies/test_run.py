@@ -319,6 +319,7 @@ def _kill_worker_of(lock: Path) -> int:
     raise AssertionError(f"nobody holds {lock}")
 
 
+@pytest.mark.slow
 def test_two_runs_share_the_work(tmp_path: Path) -> None:
     text = TINY.replace("seeds = 2", "seeds = 4").replace("steps = 6", "steps = 400")
     study = make(tmp_path, "together = false\n" + text)
