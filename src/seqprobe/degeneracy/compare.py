@@ -136,7 +136,7 @@ def _remark_on_pairs(ensembles: Ensembles, remarks: Remarks) -> None:
             "no two networks differ in their seed alone: networks of one task are compared as one"
             " ensemble, whatever their settings"
         )
-    alone = set(range(len(ensembles.models))) - {i for p in ensembles.pairs for i in p}
+    alone = set(range(len(ensembles.models))) - set(ensembles.compared)
     if alone:
         model = ensembles.models[min(alone)]
         path = model.origin.path if model.origin else ""

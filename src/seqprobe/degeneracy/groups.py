@@ -100,6 +100,11 @@ class Ensembles:
         return sorted(pair for group in groups for pair in combinations(group, 2))
 
     @cached_property
+    def compared(self) -> list[int]:
+        """Positions of the networks that are compared with another one."""
+        return sorted({i for pair in self.pairs for i in pair})
+
+    @cached_property
     def common(self) -> list[dict[str, Any]]:
         """Settings that all networks of an ensemble share."""
         return [

@@ -56,8 +56,7 @@ def dynamics(ensembles: Ensembles, options: Options, remarks: Remarks) -> xr.Dat
         task = ensembles.tasks[i]
         return trajectories(ensembles.models[i], task, 2 * options.sequences, options.seed)
 
-    compared = sorted({i for pair in ensembles.pairs for i in pair})
-    found = applicable("dynamics", names_of(ensembles), of, remarks, compared)
+    found = applicable("dynamics", names_of(ensembles), of, remarks, ensembles.compared)
     members = list(found)
     driven = all(one.inputs is not None for one in found.values())
     if not driven:

@@ -46,8 +46,7 @@ def representation(ensembles: Ensembles, options: Options, remarks: Remarks) -> 
         after, before = (states.reshape(-1, states.shape[2]) for states in flat)
         return after, before
 
-    compared = sorted({i for pair in ensembles.pairs for i in pair})
-    found = applicable("representation", names_of(ensembles), of, remarks, compared)
+    found = applicable("representation", names_of(ensembles), of, remarks, ensembles.compared)
     parts = []
     for group in ensembles.sets:
         members = [i for i in group if i in found]

@@ -20,12 +20,11 @@ __all__ = ["topology"]
 
 def topology(ensembles: Ensembles, options: Options, remarks: Remarks) -> xr.Dataset:
     """Return `fixed_point_topology` of all networks; distances of pairs that are compared."""
-    compared = sorted({i for pair in ensembles.pairs for i in pair})
 
     def of(i: int) -> None:
         _check(ensembles.models[i], ensembles.tasks[i])
 
-    found_by = applicable("topology", names_of(ensembles), of, remarks, compared)
+    found_by = applicable("topology", names_of(ensembles), of, remarks, ensembles.compared)
     parts = []
     for done, group in enumerate(ensembles.sets):
         members = [i for i in group if i in found_by]

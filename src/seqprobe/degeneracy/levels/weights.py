@@ -35,8 +35,7 @@ def weights(ensembles: Ensembles, options: Options, remarks: Remarks) -> xr.Data
         shapes = tuple(w.recurrent.shape + w.inputs.shape for w in layer_weights(model))
         return symmetry(model), model.name, repr(model.config), shapes
 
-    compared = sorted({i for pair in ensembles.pairs for i in pair})
-    forms = applicable("weights", names_of(ensembles), of, remarks, compared)
+    forms = applicable("weights", names_of(ensembles), of, remarks, ensembles.compared)
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, form in forms.items():
         alike.setdefault(form, []).append(i)
