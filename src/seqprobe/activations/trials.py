@@ -80,4 +80,8 @@ def _joined(pieces: list[Batch]) -> Batch:
         torch.cat([piece.inputs for piece in pieces]),
         torch.cat([piece.targets for piece in pieces]),
         torch.cat(masks) if masks else None,
+        about={
+            name: known.of(torch.cat([piece.about[name].values for piece in pieces]))
+            for name, known in pieces[0].about.items()
+        },
     )

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import seqprobe
-from seqprobe.cli.groups import LazyGroup
+from seqprobe.cli.plugged import PluggedGroup
 from seqprobe.errors import SeqprobeError
 
 __all__ = ["main", "run"]
@@ -36,7 +36,7 @@ COMMANDS = {
     "record": ("seqprobe.cli.record", "Write every state of a model into a file."),
     "study": ("seqprobe.cli.study", "Plan, run and collect a sweep of many small networks."),
     "data": ("seqprobe.cli.data", "List, fetch and check the real data sets."),
-    "ls": ("seqprobe.cli.ls", "List models, tasks, checkpoints or analyses."),
+    "ls": ("seqprobe.cli.ls", "List models, tasks, checkpoints, analyses or plug-ins."),
     "show": ("seqprobe.cli.show", "Show what a checkpoint holds."),
 }
 
@@ -49,7 +49,7 @@ Examples:
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=PluggedGroup,
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXAMPLES,

@@ -14,8 +14,11 @@ from seqprobe import device as devices
 from seqprobe.cli.analysis import AnalysisCommand, Subject
 from seqprobe.cli.app import COMMANDS
 from seqprobe.cli.common import HELP_NAMES, plain
+from seqprobe.cli.given import Given
+from seqprobe.cli.plugged import GROUPS, adopt, built_in, of_group, registry, standing_alone
 from seqprobe.errors import UsageError, unknown_name
 from seqprobe.files import sha256
+from seqprobe.plugins import Registry
 from seqprobe.studies import Analysis
 from seqprobe.training import load_checkpoint
 
@@ -28,10 +31,9 @@ __all__ = [
     "measure",
     "parse",
     "parse_comparison",
+    "plugged",
     "with_parameters",
 ]
-
-_GROUPS = ("memory", "fixed-points", "capacity", "timescales")
 
 
 def parse(line: str) -> Analysis:
@@ -43,13 +45,15 @@ def parse(line: str) -> Analysis:
         For an unknown command or option, or an option that is not about what is measured.
     """
     words = _words(line)
-    if not words or words[0] not in _GROUPS:
-        raise unknown_name("analysis", words[0] if words else "", _GROUPS)
-    group = _group(words[0])
-    named = len(words) > 1 and not words[1].startswith("-")
-    name = words[1] if named else group.default
-    command = command_of(f"{words[0]}.{name}")
-    given = _given(command, name, words[2 if named else 1 :], line)
+    if words and words[0] in standing_alone() and words[0] not in COMMANDS:
+        command, name, rest = command_of(words[0]), words[0], words[1:]
+    else:
+        if not words or words[0] not in GROUPS:
+            raise unknown_name("analysis", words[0] if words else "", _names())
+        named = len(words) > 1 and not words[1].startswith("-")
+        name = words[1] if named else _group(words[0]).default
+        command, rest = command_of(f"{words[0]}.{name}"), words[2 if named else 1 :]
+    given = _given(command, name, rest, line)
     own = {str(option.name): given[str(option.name)] for option in command.own}
     return with_parameters(command, own, given["seed"])
 
@@ -75,6 +79,8 @@ def _given(command: click.Command, name: str, words: list[str], line: str) -> di
             raise UsageError(f"analysis '{line}' must not say where its result goes; leave it out")
     if given["device"] != "auto" or given["checkpoints"] != ("CKPT",):
         raise UsageError(f"analysis '{line}' must not name a device or a checkpoint")
+    if any(given.get(name) for name in Given.NAMES):
+        raise UsageError(f"analysis '{line}' is of the study's own models; leave out --model etc.")
     return given
 
 
@@ -149,14 +155,33 @@ def command_of(name: str) -> AnalysisCommand:
     UsageError
         If there is none, with the nearest.
     """
-    room, _, rest = name.partition(".")
-    if room not in _GROUPS:
-        raise unknown_name("analysis", room, _GROUPS)
-    found = {n: c for n, c in _group(room).commands.items() if isinstance(c, AnalysisCommand)}
+    room, dot, rest = name.partition(".")
+    if not dot and room in standing_alone() and room not in COMMANDS:
+        return registry(COMMANDS)[room]
+    if room not in GROUPS:
+        raise unknown_name("analysis", room, _names())
+    group = _group(room)
+    found = {n: c for n, c in group.commands.items() if isinstance(c, AnalysisCommand)}
     if rest not in found:
+        if name in of_group(room) and rest in group.commands:  # a plug-in that cannot be loaded
+            return registry({})[name]
         raise unknown_name(f"{room} analysis", rest, found)
     return found[rest]
 
 
+def plugged() -> Registry[Any]:
+    """Return the analyses of plug-ins, beside all names of commands that seqprobe has."""
+    builtin: dict[str, Any] = dict(COMMANDS)
+    for name in GROUPS:
+        builtin |= built_in(_group(name), name)
+    return registry(builtin)
+
+
+def _names() -> list[str]:
+    return [*GROUPS, *(name for name in standing_alone() if name not in COMMANDS)]
+
+
 def _group(name: str) -> Any:
-    return importlib.import_module(COMMANDS[name][0]).command
+    group = importlib.import_module(COMMANDS[name][0]).command
+    adopt(group, name)
+    return group

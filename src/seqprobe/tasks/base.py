@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -34,11 +34,14 @@ class Batch:
         (B, T, K) reals or (B, T) classes; (B,) classes if only the last step is scored.
     mask
         (B, T), True where an output is scored; None where all are.
+    about
+        What else is known of the sequences, by name; see `Task.conditions`.
     """
 
     inputs: Tensor
     targets: Tensor
     mask: Tensor | None = None
+    about: Mapping[str, Condition] = field(default_factory=dict, kw_only=True)
 
     def split(self, size: int) -> Iterator[Batch]:
         """Yield the batch in pieces of at most `size` sequences."""
@@ -48,12 +51,14 @@ class Batch:
     def rows(self, rows: slice) -> Batch:
         """Return some of the sequences."""
         mask = None if self.mask is None else self.mask[rows]
-        return Batch(self.inputs[rows], self.targets[rows], mask)
+        about = {name: known.of(known.values[rows]) for name, known in self.about.items()}
+        return Batch(self.inputs[rows], self.targets[rows], mask, about=about)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
         mask = None if self.mask is None else self.mask.to(device)
-        return Batch(self.inputs.to(device), self.targets.to(device), mask)
+        about = {name: known.of(known.values.to(device)) for name, known in self.about.items()}
+        return Batch(self.inputs.to(device), self.targets.to(device), mask, about=about)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,10 @@ class Condition:
     values: Tensor
     long_name: str
     unit: str
+
+    def of(self, values: Tensor) -> Condition:
+        """Return the condition with other values, as of other sequences."""
+        return Condition(values, self.long_name, self.unit)
 
 
 @dataclass(frozen=True)
@@ -199,8 +208,7 @@ class Task(ABC):
 
     def conditions(self, batch: Batch) -> dict[str, Condition]:
         """Return by name what tells sequences apart beyond their targets; recordings carry it."""
-        del batch
-        return {}
+        return dict(batch.about)
 
     def evaluation(self, split: Split) -> Iterator[Batch]:
         """Yield all sequences that score a model, in batches that fit into memory."""
@@ -241,6 +249,10 @@ class Task(ABC):
     def pinned(self) -> Task:
         """Return the task with all that its data decide in its settings, as a checkpoint needs."""
         return self
+
+    def libraries(self) -> dict[str, str]:
+        """Return the versions of further packages that decide the data; a checkpoint has them."""
+        return {}
 
     def solved(self, score: float) -> bool:
         """Say whether a test score counts as solved."""

@@ -1,12 +1,17 @@
-"""The tasks a user can name. One line each; the files say the rest."""
+"""The tasks a user can name. One line each; the files say the rest.
+
+Those of plug-ins follow; see `seqprobe.plugins`.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from seqprobe.config import from_mapping
 from seqprobe.errors import unknown_name
+from seqprobe.plugins import Registry
 from seqprobe.tasks.adding import Adding
 from seqprobe.tasks.base import Task
 from seqprobe.tasks.chartext import CharText
@@ -21,6 +26,7 @@ from seqprobe.tasks.lorenz96 import Lorenz96
 from seqprobe.tasks.mnist import PMNIST, SMNIST
 from seqprobe.tasks.mqar import MQAR
 from seqprobe.tasks.music import JSB, Muse, Nottingham, Piano
+from seqprobe.tasks.neurogym import Neurogym
 from seqprobe.tasks.passkey import Passkey
 from seqprobe.tasks.path_integration import PathIntegration
 from seqprobe.tasks.recall import Recall
@@ -54,8 +60,20 @@ _TASKS: tuple[type[Task], ...] = (
     Piano,
     CharText,
     Speech,
+    Neurogym,
 )
-TASKS: dict[str, type[Task]] = {task.name: task for task in _TASKS}
+
+
+def _accepts(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, Task) and not inspect.isabstract(thing)
+
+
+TASKS: Registry[type[Task]] = Registry(
+    "tasks",
+    {task.name: task for task in _TASKS},
+    _accepts,
+    "a subclass of seqprobe.tasks.Task with all its methods",
+)
 
 
 def make_task(name: str, config: Mapping[str, Any] | None = None) -> Task:
@@ -72,6 +90,8 @@ def make_task(name: str, config: Mapping[str, Any] | None = None) -> Task:
     ------
     UsageError
         For an unknown name, an unknown key or an impossible value.
+    SeqprobeError
+        If it is of a plug-in that cannot be loaded.
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)

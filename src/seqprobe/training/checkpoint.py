@@ -24,12 +24,13 @@ import torch
 from torch import Tensor
 
 from seqprobe.config import from_mapping
-from seqprobe.errors import SeqprobeError, UnreadableFileError, UsageError
+from seqprobe.errors import SeqprobeError, UnreadableFileError, UsageError, unknown_name
 from seqprobe.files import atomic, sha256
-from seqprobe.models import Model, architecture, skeleton
+from seqprobe.models import MODELS, Model, architecture, skeleton
+from seqprobe.plugins import not_installed
 from seqprobe.provenance import Origin, libraries
 from seqprobe.spec import Spec
-from seqprobe.tasks import Task, make_task
+from seqprobe.tasks import TASKS, Task, make_task
 from seqprobe.training.recipe import with_defaults
 from seqprobe.training.validation import check_fields, check_weights
 
@@ -66,7 +67,7 @@ class Checkpoint:
     history
         One ``{"step", "loss", "score"}`` per validation; the loss is the task's, without penalties.
     libraries
-        Versions that made it.
+        Versions that made it, plug-ins among them.
     weights
         Tensors by name.
     origin
@@ -111,6 +112,7 @@ class Checkpoint:
             If the weights are not those of the architecture.
         """
         name = self.model["name"]
+        self._check_known("model", name, MODELS)
         config = from_mapping(architecture(name).config, self.model["config"], "model")
         # Without memory for weights first: a file cannot make us allocate what it does not hold.
         model = skeleton(name, from_mapping(Spec, self.spec, "spec"), config)
@@ -131,7 +133,20 @@ class Checkpoint:
 
     def build_task(self) -> Task:
         """Return the task the model was trained on."""
+        self._check_known("task", self.task["name"], TASKS)
         return make_task(self.task["name"], self.task["config"])
+
+    def _check_known(self, kind: str, name: str, known: Mapping[str, Any]) -> None:
+        """Refuse a name that is not registered, saying where it may come from."""
+        if name in known:
+            return
+        missing = not_installed(self.libraries)
+        if missing:
+            raise UsageError(
+                f"unknown {kind} '{name}'; it was made with {', '.join(missing)}, which is not"
+                " installed here"
+            )
+        raise UsageError(f"{unknown_name(kind, name, known)}; if a plug-in had it, install that")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the file; a reader sees the old one or the new one, never half of it."""
@@ -178,7 +193,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         keys = ", ".join([repr(key) for key in content if type(key) is str][:3])
         raise UnreadableFileError(
             f"'{path}' is a checkpoint of another program (it holds {keys or 'nothing'});"
-            " seqprobe reads what 'seqprobe train' writes"
+            " seqprobe reads what 'seqprobe train' writes, and other weights with --model"
+            " MODULE:FUNCTION"
         )
     version = content.get("version")
     if type(version) is not int or version != VERSION:

@@ -11,6 +11,7 @@ from typing import Any
 from seqprobe.config import flatten, from_mapping
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.models import MODELS, ModelConfig, architecture
+from seqprobe.provenance import libraries
 from seqprobe.tasks import TASKS, Task
 from seqprobe.training.config import TrainConfig, Until
 from seqprobe.training.optimizer import learning_rate
@@ -97,6 +98,12 @@ class Recipe:
         """Return the learning rate of an update, counted from 0."""
         scale = architecture(self.model).rate_scale(self.model_config)
         return scale * learning_rate(step, self.config)
+
+    def libraries(self) -> dict[str, str]:
+        """Return the versions of all packages that decide the result, plug-ins among them."""
+        sources = (MODELS.plugin(self.model), TASKS.plugin(self.task.name))
+        plugins = {source.distribution: source.version for source in sources if source is not None}
+        return libraries() | plugins | self.task.libraries()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain values, to store and to compare."""

@@ -117,6 +117,7 @@ class Record:
             solved="test" in metrics and task.solved(metrics["test"]["score"]),
             history=self.history,
             weights={name: weight.cpu() for name, weight in self.best_weights.items()},
+            libraries=self.recipe.libraries(),
         )
 
     def state(self) -> dict[str, Any]:

@@ -89,7 +89,6 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
 
 def _draw(study: Study, tree: xr.DataTree, line: str, home: Path) -> list[Path]:
     """Draw an analysis of all units that count and that it has a meaning for."""
-    from seqprobe import plots
     from seqprobe.cli.measures import command_of, parse
 
     analysis = study.drawn(parse(line))
@@ -101,7 +100,7 @@ def _draw(study: Study, tree: xr.DataTree, line: str, home: Path) -> list[Path]:
         return []
     runs = tree[group].to_dataset()
     runs = runs.isel(run=runs["measured"].values)
-    return _save(getattr(plots, view.figure)(runs), home / group)
+    return _save(view.draw(runs), home / group)
 
 
 def _call(script: Path, collected: Path, home: Path) -> list[Path]:
