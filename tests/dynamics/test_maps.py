@@ -199,8 +199,6 @@ def test_what_is_refused() -> None:
         state_map(build_model("bi-gru", SPEC, {"width": 8}))
     with pytest.raises(NotApplicableError, match="bidirectional"):
         state_map(nn.GRU(2, 3, bidirectional=True))
-    with pytest.raises(NotApplicableError, match="proj_size"):
-        state_map(nn.LSTM(2, 3, proj_size=2))
     with pytest.raises(NotApplicableError, match="keeps nothing"):
         state_map(build_model("tcn", SPEC, {"width": 8, "kernel": 1}))
     broken = build_model("gru", SPEC, {"width": 8})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from seqprobe.models import Model, SequenceModule, Trace
+from seqprobe.adapters.projected import ProjectedLSTMLayer
+from seqprobe.adapters.torch_rnn import as_sequence_module
+from seqprobe.models import SequenceModule, Trace, WholeModel
 from seqprobe.models.access import borrowed
 from seqprobe.models.base import Stack
 from seqprobe.models.gru import GRULayer
@@ -20,7 +22,7 @@ from seqprobe.models.s4d import S4DBlock
 __all__ = ["unit_timescales"]
 
 
-def unit_timescales(model: SequenceModule, x: Tensor) -> np.ndarray:
+def unit_timescales(model: nn.Module, x: Tensor) -> np.ndarray:
     """Return the time constant of every real of the state in steps, (n,); NaN where it has none.
 
     What a real would keep of itself if nothing else reached it: ``-1 / E ln k`` for the factor k by
@@ -28,9 +30,10 @@ def unit_timescales(model: SequenceModule, x: Tensor) -> np.ndarray:
     leaky units, 1 - tau in the muP form, 0 for tanh and rectified units (time constant 0), the
     update gate of a GRU (one less it, with the reset before the product), the forget gate for the
     cell of an LSTM, the modulus of the pole for S4D, and exp(Delta A) for Mamba. Buffers, and h of
-    an LSTM, have none.
+    an LSTM, have none. Recurrent modules of torch are taken as they are.
     """
-    core = model.core if isinstance(model, Model) else model
+    model = as_sequence_module(model)
+    core = (model.state_module() if isinstance(model, WholeModel) else None) or model
     layers = list(core.layers) if isinstance(core, Stack) else [core]
     prefix = "layer{}." if isinstance(core, Stack) else ""
     trace = Trace("*")
@@ -57,7 +60,7 @@ def _of_layer(layer: object, trace: Trace, prefix: str) -> dict[str, np.ndarray]
     if isinstance(layer, GRULayer):
         gate = trace[f"{prefix}update"]
         return {"h": _from_log(_mean_log(gate if layer.reset == "after" else 1 - gate))}
-    if isinstance(layer, LSTMLayer):
+    if isinstance(layer, LSTMLayer | ProjectedLSTMLayer):
         return {"c": _from_log(_mean_log(trace[f"{prefix}forget"]))}
     if isinstance(layer, S4DBlock):
         decay = -torch.exp(layer.log_decay.detach()) * torch.exp(layer.log_step.detach())[:, None]

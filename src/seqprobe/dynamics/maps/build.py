@@ -7,6 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from seqprobe.adapters.projected import ProjectedLSTMLayer
+from seqprobe.adapters.torch_rnn import from_torch
 from seqprobe.dynamics.maps.base import StateMap
 from seqprobe.dynamics.maps.elman import ElmanMap
 from seqprobe.dynamics.maps.generic import CallableMap
@@ -14,13 +16,14 @@ from seqprobe.dynamics.maps.gru import GRUBeforeMap, GRUMap
 from seqprobe.dynamics.maps.lstm import LSTMMap
 from seqprobe.dynamics.maps.stack import StackMap
 from seqprobe.errors import NotApplicableError, SeqprobeError
-from seqprobe.models import Model, SequenceModule
+from seqprobe.models import SequenceModule, WholeModel
 from seqprobe.models.access import float64_twin
 from seqprobe.models.base import Stack
 from seqprobe.models.gru import GRULayer
 from seqprobe.models.irnn import IRNNLayer
 from seqprobe.models.leaky import LeakyLayer
 from seqprobe.models.lstm import LSTMLayer
+from seqprobe.models.recurrent import RecurrentLayer
 from seqprobe.models.rnn import RNNLayer
 from seqprobe.state import flatten, layout, unflatten
 
@@ -32,8 +35,8 @@ def state_map(model: object) -> StateMap:
 
     The model is copied and never changed. Recurrent cells and stacks of them (`rnn`, `irnn`,
     `leaky`, `gru`, `lstm` without peepholes, and `torch.nn.RNN`, `GRU`, `LSTM` with their cells)
-    have analytic Jacobians; every other model of the contract with a state of fixed size is
-    differentiated by `torch.func`.
+    have analytic Jacobians; every other model of the contract with a state of fixed size, and
+    `torch.nn.LSTM` with projections, is differentiated by `torch.func`.
 
     Parameters
     ----------
@@ -56,7 +59,7 @@ def state_map(model: object) -> StateMap:
         )
     _check_weights(model)
     if isinstance(model, nn.RNNBase | nn.RNNCellBase):
-        return _of_torch(model)
+        model = from_torch(float64_twin(model))  # float64 first: two biases are summed
     if not isinstance(model, SequenceModule):
         raise NotApplicableError(
             f"{type(model).__name__} has no step to iterate: it does not keep the contract of"
@@ -69,7 +72,7 @@ def state_map(model: object) -> StateMap:
         )
     check_state(model)
     twin = cast("SequenceModule", float64_twin(model).eval().requires_grad_(False))
-    core = twin.core if isinstance(twin, Model) else twin
+    core = (twin.state_module() if isinstance(twin, WholeModel) else twin) or twin
     layers = list(core.layers) if isinstance(core, Stack) else [core]
     cells = [_analytic(layer) for layer in layers]
     if all(cell is not None for cell in cells):
@@ -136,7 +139,7 @@ def _generic(twin: SequenceModule, core: SequenceModule) -> StateMap:
     parts = layout(twin.init_state(1))
 
     def function(x: Tensor, u: Tensor) -> Tensor:
-        read = twin.embed(u) if isinstance(twin, Model) else u
+        read = twin.embed(u) if isinstance(twin, WholeModel) and core is not twin else u
         return flatten(core.step(read, unflatten(x, parts))[1])
 
     return CallableMap(function, twin.state_size(1), _read(twin))
@@ -144,35 +147,9 @@ def _generic(twin: SequenceModule, core: SequenceModule) -> StateMap:
 
 def _read(twin: SequenceModule) -> int:
     """Return the size of what the model reads; 0 if it does not say."""
-    if not isinstance(twin, Model):
+    if not isinstance(twin, WholeModel):
+        first = twin.layers[0] if isinstance(twin, Stack) else twin
+        if isinstance(first, RecurrentLayer | ProjectedLSTMLayer):
+            return first.weight_ih.shape[1]
         return 0
-    if isinstance(twin.embedding, nn.Embedding):
-        return twin.embedding.embedding_dim
-    return twin.spec.input_size
-
-
-def _of_torch(module: nn.RNNBase | nn.RNNCellBase) -> StateMap:
-    """Return the map of one of torch's recurrent modules; its state is [h, c] layer by layer."""
-    if getattr(module, "bidirectional", False):
-        raise NotApplicableError("module is bidirectional: it has no step; use a causal one")
-    if getattr(module, "proj_size", 0):
-        raise NotApplicableError("LSTM with proj_size is not supported; use one without projection")
-    suffixes = (
-        [f"_l{i}" for i in range(module.num_layers)] if isinstance(module, nn.RNNBase) else [""]
-    )
-    weights = {name: p.detach().cpu().double() for name, p in module.named_parameters()}
-    cells: list[StateMap] = []
-    for suffix in suffixes:
-        w, v = weights[f"weight_hh{suffix}"], weights[f"weight_ih{suffix}"]
-        b = weights.get(f"bias_ih{suffix}", w.new_zeros(len(w)))
-        beta = weights.get(f"bias_hh{suffix}", w.new_zeros(len(w)))
-        if isinstance(module, nn.GRU | nn.GRUCell):
-            n = w.shape[1]
-            rest = torch.cat([beta[: 2 * n], beta.new_zeros(n)])
-            cells.append(GRUMap(w, v, b + rest, beta[2 * n :]))
-        elif isinstance(module, nn.LSTM | nn.LSTMCell):
-            cells.append(LSTMMap(w, v, b + beta))
-        else:
-            rectified = getattr(module, "nonlinearity", "tanh") == "relu"
-            cells.append(ElmanMap(w, v, b + beta, "relu" if rectified else "tanh"))
-    return _stacked(cells)
+    return twin.reads
