@@ -16,11 +16,12 @@ SOURCE = Path(seqprobe.__file__).parent
 FOUNDATION = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
 # The order in which data flows. A room may import from the foundation and from rooms before it.
 ROOMS = [
-    *("data", "tasks", "models", "training", "activations"),
+    *("data", "tasks", "models", "training", "adapters", "activations"),
     *("memory", "capacity", "dynamics", "degeneracy", "studies", "plots", "cli"),
 ]
 FORBIDDEN = {
     "models": {"data", "tasks"},
+    "adapters": {"data"},
     "activations": {"data", "training"},
     "memory": {"data", "training", "activations"},
     "capacity": {"data", "training", "activations"},

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import seqprobe
+from seqprobe.plugins import source_files
 
 __all__ = ["Origin", "attrs", "code_sha256", "libraries", "model_attrs", "of_model"]
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The checkpoint that a model was loaded from.
+    """The file that a model was loaded from; of a model made elsewhere, less is known.
 
     Attributes
     ----------
@@ -27,17 +28,17 @@ class Origin:
     sha256
         Of the file's bytes.
     task
-        Name of the task it was trained on.
+        Name of the task it was trained on, or of what it is looked at with.
     model_config, task_config
-        All settings of both, as JSON.
+        All settings of both, as JSON; of a model made elsewhere, how it was built and read.
     seed
-        Seed of the training.
+        Seed of the training, or None.
     step
-        Training step of the weights; 0 is untrained.
+        Training step of the weights; 0 is untrained. None if nobody said.
     train_length
-        Length of the training sequences.
+        Length of the training sequences, or None.
     solved
-        Whether the test score meets the task's criterion.
+        Whether the test score meets the task's criterion, or None.
     train_config
         All settings of the training, as JSON.
     """
@@ -47,10 +48,10 @@ class Origin:
     task: str
     model_config: str
     task_config: str
-    seed: int
-    step: int
-    train_length: int
-    solved: bool
+    seed: int | None = None
+    step: int | None = None
+    train_length: int | None = None
+    solved: bool | None = None
     train_config: str = "{}"
 
 
@@ -111,11 +112,16 @@ def libraries() -> dict[str, str]:
 
 @cache
 def code_sha256() -> str:
-    """Return a hash of the source of seqprobe: between two releases the version says too little."""
+    """Return a hash of the source of seqprobe and of all plug-ins.
+
+    Between two releases the version says too little.
+    """
     home = Path(seqprobe.__file__).parent
     digest = hashlib.sha256()
     for file in sorted(home.rglob("*.py")):
         digest.update(str(file.relative_to(home)).encode() + b"\0" + file.read_bytes() + b"\0")
+    for file in source_files():
+        digest.update(file.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -130,9 +136,12 @@ def model_attrs(model: Any) -> dict[str, str | int]:
             "task": origin.task,
             "model_config": origin.model_config,
             "task_config": origin.task_config,
+        }
+        known = {
             "train_seed": origin.seed,
             "train_step": origin.step,
             "train_length": origin.train_length,
-            "solved": str(origin.solved).lower(),
+            "solved": None if origin.solved is None else str(origin.solved).lower(),
         }
+        found |= {name: value for name, value in known.items() if value is not None}
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from seqprobe.errors import UsageError, suggestion
-from seqprobe.models import Model, StateKind, Trace
+from seqprobe.models import StateKind, Trace, WholeModel
+from seqprobe.models.access import first_output
 from seqprobe.state import State
 
-__all__ = ["GROUPS", "Column", "Step", "plan"]
+__all__ = ["GROUPS", "Column", "Step", "plan", "steps"]
 
 GROUPS = ("states", "gates", "outputs")
 
@@ -76,7 +77,7 @@ _FORMS = {
 
 
 def plan(
-    model: Model,
+    model: WholeModel,
     x: Tensor,
     what: Sequence[str],
     dtype: np.dtype[Any],
@@ -137,13 +138,33 @@ def _with_unit_dimensions(columns: list[Column]) -> list[Column]:
     return named
 
 
-def _two_steps(model: Model, x: Tensor) -> tuple[Step, Step]:
-    state, seen = model.init_state(len(x)), []
-    for x_t in (x[:, 0], x[:, min(1, x.shape[1] - 1)]):
-        trace = Trace("*")
-        output, state = model.step(x_t, state, trace)
-        seen.append(Step(output, state, trace))
-    return seen[0], seen[1]
+def steps(model: WholeModel, x: Tensor, names: Sequence[str]) -> Iterator[Step]:
+    """Yield what a model does at every step of (B, T, D) or tokens (B, T), one after the other.
+
+    Parameters
+    ----------
+    model
+        A causal model. One whose states are known of whole sequences only reads all of them first.
+    x
+        Inputs.
+    names
+        Patterns of the internals that are wanted.
+    """
+    if not model.stepwise:
+        y, states = first_output(model, x), model.streamed(x)
+        for y_t, state_t in zip(y.unbind(1), states.unbind(1), strict=True):
+            yield Step(y_t, {"state": state_t}, Trace())
+        return
+    state = model.init_state(len(x))
+    for t in range(x.shape[1]):  # nothing is differentiated: indexing costs nothing
+        trace = Trace(*names) if names else None
+        output, state = model.step(x[:, t], state, trace)
+        yield Step(output, state, Trace() if trace is None else trace)
+
+
+def _two_steps(model: WholeModel, x: Tensor) -> tuple[Step, Step]:
+    first, *rest = steps(model, torch.cat([x, x], dim=1)[:, :2], ["*"])
+    return first, rest[0]
 
 
 def _reals(tensor: Tensor) -> Tensor:
@@ -225,7 +246,7 @@ def _of_gates(one: Step, two: Step, length: int, dtype: np.dtype[Any]) -> list[C
     return columns
 
 
-def _of_outputs(model: Model, dtype: np.dtype[Any], unit: str) -> list[Column]:
+def _of_outputs(model: WholeModel, dtype: np.dtype[Any], unit: str) -> list[Column]:
     kind, size = model.spec.output_kind, model.spec.output_size
     said = {
         "class": ("logits of the classes", "1"),

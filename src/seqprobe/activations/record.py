@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from seqprobe import provenance
-from seqprobe.activations.plan import Column, Step, plan
+from seqprobe.activations.plan import Column, plan, steps
 from seqprobe.activations.store import Store, create
 from seqprobe.activations.trials import DRAWN, Trials
 from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.files import atomic, check_output
-from seqprobe.models import Model, Trace
+from seqprobe.models import WholeModel
 from seqprobe.models.access import borrowed, like_parameters, refuse_lookahead
 from seqprobe.tasks import Batch, Task
 
@@ -38,7 +38,7 @@ _MOST = 1024  # trials of a pass
 
 
 def record(
-    model: Model,
+    model: WholeModel,
     source: Task | Batch,
     path: str | os.PathLike[str],
     *,
@@ -228,7 +228,9 @@ class _Recording:
         What is recorded, see `record`.
     """
 
-    def __init__(self, model: Model, trials: Trials, columns: list[Column], every: int) -> None:
+    def __init__(
+        self, model: WholeModel, trials: Trials, columns: list[Column], every: int
+    ) -> None:
         self.model, self.trials, self.columns, self.every = model, trials, columns, every
         row = max(1, sum(column.bytes for column in columns))
         wide = -(-_WIDE // row // DRAWN) * DRAWN
@@ -324,15 +326,11 @@ class _Recording:
         """Run one block of sequences and write it piece by piece."""
         x = like_parameters(self.model, inputs)
         names = [column.name for column in self.columns if column.group == "gates"]
-        state = self.model.init_state(len(x))
         buffers = writer.next_buffers()
         filled, first = 0, 0
-        for t in range(x.shape[1]):  # nothing is differentiated: indexing costs nothing
-            trace = Trace(*names) if names else None
-            output, state = self.model.step(x[:, t], state, trace)
+        for t, step in enumerate(steps(self.model, x, names)):
             if t % self.every:
                 continue
-            step = Step(output, state, Trace() if trace is None else trace)
             for column in self.columns:
                 row = torch.from_numpy(buffers[column.name])[: len(x), filled]
                 row.copy_(column.read(step).reshape(len(x), column.size))

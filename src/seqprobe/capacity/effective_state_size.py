@@ -20,7 +20,7 @@ from seqprobe.capacity.spectra import count_above, entropy_size
 from seqprobe.errors import UsageError
 from seqprobe.memory.estimates import INTERVAL, ci_coordinate, estimate, resample
 from seqprobe.memory.window import reals
-from seqprobe.models.access import borrowed, check_causal, first_output, float64_twin
+from seqprobe.models.access import borrowed, check_causal, first_output, float64_twin, kept_reals
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
@@ -185,8 +185,7 @@ def _sizes(
     model: nn.Module, x: Tensor, positions: list[int], outputs: int
 ) -> dict[str, np.ndarray]:
     """Return what the state could hold at every position."""
-    size = getattr(model, "state_size", None)
-    held = np.array([np.nan if size is None else size(i) for i in positions], dtype=float)
+    held = np.array([kept_reals(model, i) for i in positions])
     i = np.array(positions)
     bound = np.minimum(i * x.shape[2], (x.shape[1] - i) * outputs)
     return {"state_size": held, "tss": np.fmin(held, bound)}

@@ -9,8 +9,7 @@ from seqprobe import provenance
 from seqprobe.capacity.effective_state_size import effective_state_size
 from seqprobe.capacity.state_dimension import state_dimension
 from seqprobe.memory.window import sequences
-from seqprobe.models import SequenceModule
-from seqprobe.models.access import state_grows
+from seqprobe.models.access import kept_reals
 from seqprobe.schema import variable
 from seqprobe.tasks import Batch
 
@@ -57,7 +56,7 @@ def capacity_summary(
     size = effective_state_size(model, x[:_TRAJECTORIES], positions=[middle], seed=seed)
     size = size.drop_vars("sigma").isel(time=0, drop=True)
     if part is None:
-        fixed = isinstance(model, SequenceModule) and not state_grows(model)
+        fixed = kept_reals(model, 1) == kept_reals(model, 2)  # NaN equals nothing
         part = "state" if fixed else "readout"
     dimension = state_dimension(model, batch, part=part)
     result = size.assign(dimension.data_vars).assign_coords(dimension.coords)

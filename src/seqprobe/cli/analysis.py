@@ -6,29 +6,25 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from seqprobe import device as devices
+from seqprobe.adapters import Specimen
 from seqprobe.cli.batch import analyse_inputs
 from seqprobe.cli.common import HELP_NAMES, analysis_options, echo_json, progress, table
-from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.cli.given import Given, given_options
+from seqprobe.cli.subject import Subject, path_of
+from seqprobe.errors import UsageError
 from seqprobe.files import check_output
-from seqprobe.memory.estimates import lag_grid
-from seqprobe.memory.window import make_window
-from seqprobe.tasks import make_task
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from seqprobe.cli.inputs import Outcome
-    from seqprobe.models import Model
-    from seqprobe.tasks import Batch, Task
-    from seqprobe.training import Checkpoint
+    from seqprobe.cli.inputs import Outcome, Source
 
 __all__ = [
     "AnalysisCommand",
@@ -42,92 +38,6 @@ __all__ = [
     "text",
     "with_interval",
 ]
-
-_SEQUENCES = {"last": 256, "each": 64}
-
-
-@dataclass
-class Subject:
-    """One checkpoint under analysis.
-
-    Attributes
-    ----------
-    checkpoint
-        As read.
-    device
-        Where to compute.
-    seed
-        Of all randomness.
-    update
-        Reports ``(done, total)`` of this analysis.
-    """
-
-    checkpoint: Checkpoint
-    device: Any
-    seed: int
-    update: Callable[[float, float], None]
-
-    @cached_property
-    def model(self) -> Model:
-        """The model, on the device."""
-        return self.checkpoint.build_model().to(self.device)
-
-    @cached_property
-    def task(self) -> Task:
-        """The task it was trained on."""
-        return self.checkpoint.build_task()
-
-    @property
-    def path(self) -> str:
-        """The file, as the user wrote it."""
-        return path_of(self.checkpoint)
-
-    def batch(
-        self, sequences: int | None = None, length: int | None = None, default: int | None = None
-    ) -> Batch:
-        """Return test sequences; by default so many, or all if there are fewer.
-
-        Without a `default` that is 64, or 256 for last-step tasks.
-        """
-        if sequences is None:
-            sequences = _SEQUENCES[self.task.spec.readout] if default is None else default
-            there = self.task.count("test", length)
-            sequences = sequences if there is None else min(sequences, max(1, there))
-        return self.task.batch("test", sequences, seed=self.seed, length=length)
-
-    def use_text(self, path: str) -> None:
-        """Test on another text; its characters must be in the checkpoint's vocabulary."""
-        if self.task.name != "chartext":
-            raise NotApplicableError(
-                f"--text is for models of 'chartext', this one was trained on '{self.task.name}'"
-            )
-        self.task = make_task("chartext", self.checkpoint.task["config"] | {"text": path})
-
-    def max_lag(self, asked: int | None, length: int) -> int | None:
-        """Return the largest lag asked for, or one that shows the task's answers.
-
-        None where two thirds of the length, or what else an analysis takes, shows them.
-        """
-        if asked is not None:
-            return asked
-        reach = self.task.reach(length)
-        if reach is None or reach <= 2 * length // 3 or reach >= length:
-            return None
-        return reach
-
-    def lags(self, max_lag: int | None, length: int) -> list[int]:
-        """Return lags about ten per decade, and those around the task's answers."""
-        max_lag = self.max_lag(max_lag, length)
-        largest = make_window(self.model, length, max_lag, 1).max_lag
-        return lag_grid(largest, self.task.reach(length))
-
-    def window(self, batch: Batch, max_lag: int | None, lags: list[int] | None) -> dict[str, Any]:
-        """Return what a profile over some lags is called with, defaults for what is None."""
-        length = batch.inputs.shape[1]
-        return {
-            "max_lag": self.max_lag(max_lag, length),
-            "lags": lags or self.lags(max_lag, length),
-        }
 
 
 @dataclass(frozen=True)
@@ -143,7 +53,8 @@ class View:
     as_json
         What the JSON object says of one result, besides the checkpoint; values by name.
     figure
-        Name of the function in `seqprobe.plots` that draws the combined results, if there is one.
+        What draws the combined results, if something does: the name of a function in
+        `seqprobe.plots`, or a function of its own in a plug-in.
     remarks
         Lines for stderr, given all results by name of the checkpoint.
     """
@@ -151,14 +62,33 @@ class View:
     schema: str
     columns: Mapping[str, Callable[[xr.Dataset], str]]
     as_json: Callable[[xr.Dataset], Mapping[str, Any]]
-    figure: str | None
+    figure: str | Callable[[xr.Dataset], Figure] | None
     remarks: Callable[[Mapping[str, xr.Dataset]], list[str]] = field(default=lambda results: [])
+
+    def draw(self, results: xr.Dataset) -> Figure:
+        """Draw combined results; there must be something that draws them."""
+        assert self.figure is not None  # commands refuse --figure before
+        if isinstance(self.figure, str):
+            from seqprobe import plots
+
+            drawn: Figure = getattr(plots, self.figure)(results)
+            return drawn
+        return self.figure(results)
 
 
 def analysis_command(
-    group: click.Group, name: str, view: View, *options: Any, examples: str
+    group: click.Group | None, name: str, view: View, *options: Any, examples: str
 ) -> Callable[[Callable[..., xr.Dataset]], AnalysisCommand]:
-    """Make a command of ``measure(subject, **options) -> Dataset``; its docstring is the help."""
+    """Make a command of ``measure(subject, **options) -> Dataset``; its docstring is the help.
+
+    Parameters
+    ----------
+    group, name
+        The group that gets it, and what the user types. None for a plug-in, and the name of its
+        entry point: ``"spectrum"``, or ``"memory.spectrum"`` for ``seqprobe memory spectrum``.
+    view, options, examples
+        How the result is shown; what the measure takes, plain values; the end of the help page.
+    """
 
     def decorate(measure: Callable[..., xr.Dataset]) -> AnalysisCommand:
         def run(
@@ -172,11 +102,20 @@ def analysis_command(
             quiet: bool,
             **own: Any,
         ) -> int:
+            given = Given.of(own)
+            given.check(checkpoints)
             _check_outputs(view, output, figures)
             devices.tune_malloc()
             with progress(quiet, "checkpoints") as update:
                 outcome = analyse_inputs(
-                    checkpoints, made, own, seed=seed, device=device, jobs=jobs, update=update
+                    checkpoints,
+                    made,
+                    own,
+                    seed=seed,
+                    device=device,
+                    jobs=jobs,
+                    update=update,
+                    given=given,
                 )
             _show(outcome, view, as_json, quiet)
             outcome.report()
@@ -189,19 +128,25 @@ def analysis_command(
         for option in reversed(options):
             command = option(command)
         brief = (measure.__doc__ or "").partition("\n")[0].removesuffix(".")
-        made = click.command(name, cls=AnalysisCommand, epilog=examples, short_help=brief)(
-            analysis_options(command)
-        )
+        made = click.command(
+            name.rpartition(".")[2], cls=AnalysisCommand, epilog=examples, short_help=brief
+        )(analysis_options(given_options(command)))
+        made.params[0].required = False  # a factory may bring its weights itself
         made.measure, made.view = measure, view
-        made.full_name = f"{measure.__module__.split('.')[2].replace('_', '-')}.{name}"
+        made.full_name = name
         made.own = [parameter for parameter in made.params if parameter.name not in _COMMON]
-        group.add_command(made)
+        if group is not None:
+            made.full_name = f"{measure.__module__.split('.')[2].replace('_', '-')}.{name}"
+            group.add_command(made)
         return made
 
     return decorate
 
 
-_COMMON = {"checkpoints", "output", "figures", "seed", "device", "as_json", "quiet", "jobs"}
+_COMMON = {
+    *("checkpoints", "output", "figures", "seed", "device", "as_json", "quiet", "jobs"),
+    *Given.NAMES,
+}
 
 
 class AnalysisCommand(click.Command):
@@ -248,9 +193,7 @@ def _write(outcome: Outcome, view: View, output: str | None, figures: tuple[str,
     from seqprobe import plots, schema
 
     combined = schema.combine_runs(outcome.results)
-    drawn: Figure | None = None
-    if figures and view.figure is not None:
-        drawn = getattr(plots, view.figure)(combined)
+    drawn = view.draw(combined) if figures else None
     if output is not None:
         schema.write(combined, output)
     for figure in figures:
@@ -276,39 +219,38 @@ def _show(outcome: Outcome, view: View, as_json: bool, quiet: bool) -> None:
         header = ["checkpoint", "task", "model", "params", "score", "solved"]
         table([*header, *view.columns], rows)
         if not quiet:
+            for name, checkpoint in zip(names, outcome.checkpoints, strict=True):
+                if isinstance(checkpoint, Specimen):
+                    click.echo(f"{name}: {checkpoint.remark}", err=True)
             for line in view.remarks(dict(zip(names, outcome.results, strict=True))):
                 click.echo(line, err=True)
 
 
-def of_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what every JSON object says of a checkpoint."""
-    assert checkpoint.origin is not None  # it was read from a file
+def of_checkpoint(checkpoint: Source) -> dict[str, Any]:
+    """Return what every JSON object says of a checkpoint; null is what nobody said."""
+    origin = checkpoint.origin
+    assert origin is not None  # it was read from a file
     return {
-        "checkpoint": checkpoint.origin.path,
-        "sha256": checkpoint.origin.sha256,
+        "checkpoint": origin.path,
+        "sha256": origin.sha256,
         "model": checkpoint.model["name"],
         "task": checkpoint.task["name"],
-        "solved": checkpoint.solved,
-        "train_step": checkpoint.step,
-        "train_length": checkpoint.origin.train_length,
+        "solved": origin.solved,
+        "train_step": origin.step,
+        "train_length": origin.train_length,
     }
 
 
-def _identity(checkpoint: Checkpoint) -> list[str]:
+def _identity(checkpoint: Source) -> list[str]:
+    cells = [checkpoint.task["name"], checkpoint.model["name"], str(checkpoint.params)]
+    if isinstance(checkpoint, Specimen):
+        return [*cells, "-", "-"]
     score = checkpoint.score
     return [
-        checkpoint.task["name"],
-        checkpoint.model["name"],
-        str(checkpoint.params),
+        *cells,
         f"{score['metric']} {score['score']:.4f}",
         ("yes" if checkpoint.solved else "no") + (", untrained" if checkpoint.step == 0 else ""),
     ]
-
-
-def path_of(checkpoint: Checkpoint) -> str:
-    """Return the file of a checkpoint, as the user wrote it."""
-    assert checkpoint.origin is not None  # it was read from a file
-    return checkpoint.origin.path
 
 
 def short_names(paths: list[str]) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqprobe import device as devices
-from seqprobe.cli.inputs import Outcome, analyse_all, expand
+from seqprobe.cli.given import Given
+from seqprobe.cli.inputs import Outcome, Source, analyse_all, expand
 from seqprobe.errors import NotApplicableError, SeqprobeError, UnreadableFileError, UsageError
 from seqprobe.studies import Analysis, analyse, analyse_together, answered, cores
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from seqprobe.cli.analysis import AnalysisCommand
-    from seqprobe.training import Checkpoint
 
 __all__ = ["analyse_inputs"]
 
@@ -36,6 +36,7 @@ def analyse_inputs(
     device: str,
     jobs: int | None,
     update: Update,
+    given: Given | None = None,
 ) -> Outcome:
     """Apply a command to files, folders and studies, going on past failures.
 
@@ -51,17 +52,20 @@ def analyse_inputs(
         Processes; None for as many as there are cores, if that is worth it.
     update
         Reports (done, total, text).
+    given
+        What was said of models made elsewhere.
     """
     from seqprobe.cli.analysis import Subject
     from seqprobe.cli.measures import with_parameters
 
-    files, skipped = expand(paths)
+    given = given or Given()
+    files, skipped = expand(paths, given)
     where = devices.resolve(device)
     analysis = with_parameters(command, own, seed)
     missing = [path for path, kept in files.items() if kept and not answered(path, analysis)]
     failed = _ahead(missing, analysis, device, jobs, update)
 
-    def one(checkpoint: Checkpoint, path: Path, i: int) -> xr.Dataset:
+    def one(checkpoint: Source, path: Path, i: int) -> xr.Dataset:
         def advance(done: float, of: float) -> None:
             update(i + done / of, len(files), str(path))
 
@@ -71,7 +75,7 @@ def analyse_inputs(
             return analyse(path, analysis, device, advance)
         return command.measure(Subject(checkpoint, where, seed, advance), **own)
 
-    return analyse_all(files, skipped, one)
+    return analyse_all(files, skipped, one, given.open)
 
 
 def _ahead(

@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
+from seqprobe.adapters import WEIGHT_SUFFIXES, Specimen
 from seqprobe.cli.common import echo_error
+from seqprobe.cli.given import Given, is_huggingface
 from seqprobe.errors import (
     InterruptedRunError,
     NotApplicableError,
@@ -22,7 +24,9 @@ from seqprobe.errors import (
 from seqprobe.studies import Study, is_study, of_study, open_study
 from seqprobe.training import RESUME_SUFFIX, Checkpoint, load_checkpoint
 
-__all__ = ["RETRAINED_SUFFIX", "Outcome", "analyse_all", "expand"]
+__all__ = ["RETRAINED_SUFFIX", "Outcome", "Source", "analyse_all", "expand"]
+
+Source = Checkpoint | Specimen  # what is analysed: ours, or made elsewhere
 
 RETRAINED_SUFFIX = "-retrained"  # of folders with models that an analysis trained
 
@@ -39,7 +43,7 @@ class Outcome:
         ``{"checkpoint", "code", "reason"}`` of those that did not.
     """
 
-    checkpoints: list[Checkpoint]
+    checkpoints: list[Any]
     results: list[Any]
     skipped: list[dict[str, Any]]
 
@@ -65,11 +69,14 @@ class Outcome:
             echo_error(named)
 
 
-def expand(paths: Sequence[str]) -> tuple[dict[Path, bool], list[dict[str, Any]]]:
+def expand(
+    paths: Sequence[str], given: Given | None = None
+) -> tuple[dict[Path, bool], list[dict[str, Any]]]:
     """Return the checkpoint files of files, folders and studies, and what had to be skipped.
 
     Folders are searched in depth and sorted; one that holds no checkpoint is skipped with code 3.
-    Of a study, its finished units are taken that reached their threshold.
+    Of a study, its finished units are taken that reached their threshold. With a factory for
+    models made elsewhere, files of weights are taken in the place of checkpoints.
 
     Returns
     -------
@@ -78,9 +85,15 @@ def expand(paths: Sequence[str]) -> tuple[dict[Path, bool], list[dict[str, Any]]
     skipped
         ``{"checkpoint", "code", "reason"}``.
     """
+    given = given or Given()
+    if given.factory is not None:
+        return _weights(paths, given.factory)
     found: dict[Path, bool] = {}
     skipped = []
     for path in map(Path, paths):
+        if is_huggingface(path):
+            found.setdefault(path, False)
+            continue
         found_study = path.suffix == ".toml" or (path.is_dir() and is_study(path))
         if found_study:
             study = open_study(path)
@@ -100,6 +113,23 @@ def expand(paths: Sequence[str]) -> tuple[dict[Path, bool], list[dict[str, Any]]
                 reason = f"study '{path}' has no unit that counts yet; run it first"
             skipped.append(_skip(path, UnreadableFileError(reason)))
         found |= {file: os.access(file.parent, os.W_OK) for file in inside}
+    return found, skipped
+
+
+def _weights(paths: Sequence[str], factory: str) -> tuple[dict[Path, bool], list[dict[str, Any]]]:
+    """Return the files of weights of files and folders; the factory alone if there are none."""
+    if not paths:
+        return {Path(factory): False}, []
+    found: dict[Path, bool] = {}
+    skipped = []
+    for path in map(Path, paths):
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix in WEIGHT_SUFFIXES)
+            if not inside:
+                reason = f"folder '{path}' holds no weights ({', '.join(WEIGHT_SUFFIXES)})"
+                skipped.append(_skip(path, UnreadableFileError(reason)))
+        found |= dict.fromkeys(inside, False)
     return found, skipped
 
 
@@ -126,13 +156,14 @@ def _skip(path: Path, error: SeqprobeError) -> dict[str, Any]:
 def analyse_all(
     files: Iterable[Path],
     skipped: list[dict[str, Any]],
-    analyse: Callable[[Checkpoint, Path, int], Any],
+    analyse: Callable[[Any, Path, int], Any],
+    read: Callable[[Path], Source] = load_checkpoint,
 ) -> Outcome:
     """Apply ``analyse(checkpoint, path, position)`` to every file, going on past failures."""
     outcome = Outcome([], [], skipped)
     for i, path in enumerate(files):
         try:
-            checkpoint = load_checkpoint(path)
+            checkpoint = read(path)
             result = analyse(checkpoint, path, i)
         except InterruptedRunError:
             raise

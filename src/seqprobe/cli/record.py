@@ -10,6 +10,7 @@ import click
 from seqprobe import device as devices
 from seqprobe.cli.analysis import of_checkpoint
 from seqprobe.cli.common import LENGTH, echo_json, progress, run_options, table
+from seqprobe.cli.given import Given, given_options
 from seqprobe.errors import UsageError
 
 EXAMPLES = """\b
@@ -21,7 +22,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("checkpoint", metavar="CKPT")
+@click.argument("checkpoint", metavar="CKPT", required=False)
 @click.option("-o", "--output", required=True, metavar="FILE.h5", help="Where the recording goes.")
 @click.option(
     "--trials",
@@ -53,9 +54,10 @@ Examples:
     help="gzip is slow and saves a tenth to a half.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@given_options
 @run_options
 def command(
-    checkpoint: str,
+    checkpoint: str | None,
     output: str,
     trials: int | None,
     length: int | None,
@@ -68,6 +70,7 @@ def command(
     device: str,
     as_json: bool,
     quiet: bool,
+    **more: Any,
 ) -> None:
     """Run CKPT over test sequences of its task and write down every step.
 
@@ -78,13 +81,14 @@ def command(
     """
     from seqprobe.activations import record
     from seqprobe.activations.record import check_recording
-    from seqprobe.training import load_checkpoint
 
+    given = Given.of(more)
+    given.check(() if checkpoint is None else (checkpoint,))
     check_recording(output, overwrite)
     words = [word.strip() for word in what.split(",") if word.strip()]
     if not words:
         raise UsageError("--what names nothing (allowed: states, gates, outputs, names of parts)")
-    loaded = load_checkpoint(checkpoint)
+    loaded = given.open(Path(checkpoint or str(given.factory)))
     devices.tune_malloc()
     model = loaded.build_model().to(devices.resolve(device))
     with progress(quiet, "steps") as update:

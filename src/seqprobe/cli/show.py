@@ -43,7 +43,7 @@ def command(checkpoint: str, as_json: bool) -> None:
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     assert checkpoint.origin is not None
-    model, length = checkpoint.build_model(), checkpoint.origin.train_length
+    model, length = checkpoint.build_model(), checkpoint.build_task().length
     fields = {f.name: getattr(checkpoint, f.name) for f in dataclasses.fields(checkpoint)}
     del fields["origin"], fields["weights"], fields["metrics"]
     return {

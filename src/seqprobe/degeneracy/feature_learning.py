@@ -37,7 +37,7 @@ def initial_model(model: Model) -> Model:
     NotApplicableError
         If the model was not loaded from a checkpoint, so that its seed is not known.
     """
-    if model.origin is None:
+    if model.origin is None or model.origin.seed is None:
         raise NotApplicableError(
             f"'{model.name}' was not loaded from a checkpoint, so that the seed of its first"
             " weights is not known; load it with seqprobe.load, or keep a copy from before training"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.errors import SeqprobeError, UsageError
-from seqprobe.models import Model, SequenceModule
-from seqprobe.models.access import in_dtype
+from seqprobe.models import SequenceModule, WholeModel
+from seqprobe.models.access import in_dtype, like_parameters
 from seqprobe.seeding import generator
 from seqprobe.state import flatten
 from seqprobe.tasks import Batch
@@ -26,10 +27,11 @@ def input_vectors(model: object, batch: Tensor | Batch) -> Tensor:
     """
     x = batch.inputs if isinstance(batch, Batch) else batch
     if not x.is_floating_point():
-        if not isinstance(model, Model):
+        if not isinstance(model, WholeModel):
             raise UsageError("inputs are tokens, but the model has no embedding; give it vectors")
         with torch.no_grad():
-            x = in_dtype(model, torch.float64).embed(x.to(model.head.weight.device))  # type: ignore[operator]
+            twin = in_dtype(model, torch.float64)
+            x = cast("WholeModel", twin).embed(like_parameters(model, x))
     if x.dim() != 3:
         raise UsageError(f"inputs have shape {tuple(x.shape)} (allowed: (N, T, D))")
     return x.detach().cpu().double()

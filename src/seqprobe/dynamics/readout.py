@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqprobe.dynamics.maps import StateMap
-from seqprobe.models import Model
+from seqprobe.models import Model, WholeModel
 from seqprobe.models.access import float64_twin
 from seqprobe.models.base import Stack
 from seqprobe.models.recurrent import RecurrentLayer
@@ -27,17 +27,17 @@ def readout(model: object, of: StateMap) -> Readout | None:
     outputs are not a function of the state alone, it is the output of the next step. Both agree at
     a fixed point. None for a module without a head.
     """
-    if not isinstance(model, Model):
+    if not isinstance(model, WholeModel):
         return None
-    twin = cast("Model", float64_twin(model).eval().requires_grad_(False))
-    core = twin.core
+    twin = cast("WholeModel", float64_twin(model).eval().requires_grad_(False))
+    core = twin.core if isinstance(twin, Model) else None
     if isinstance(core, Stack) and isinstance(core.layers[-1], RecurrentLayer):
-        top, norm = core.layers[-1], core.norm
+        top, norm, head = core.layers[-1], core.norm, cast("Model", twin).head
         below = of.size - top.state_size(1)  # the last layer's parts stand last, h first
 
         def of_state(x: Tensor, u: Tensor) -> Tensor:
             del u
-            y: Tensor = twin.head(norm(top.output(x[:, below : below + top.width])))
+            y: Tensor = head(norm(top.output(x[:, below : below + top.width])))
             return y
 
         return of_state

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seqprobe.adapters.torch_rnn import as_sequence_module
 from seqprobe.errors import NotApplicableError, UsageError
-from seqprobe.models import Model, SequenceModule, Trace
+from seqprobe.models import SequenceModule, Trace, WholeModel
 from seqprobe.models.access import borrowed, refuse_lookahead, state_grows
-from seqprobe.state import flatten
 
 __all__ = ["collect"]
 
@@ -31,23 +31,17 @@ def collect(model: nn.Module, x: Tensor, part: str) -> Tensor:
     NotApplicableError
         If the model is not causal, has no such tensor, or a state that grows with time.
     """
-    if not isinstance(model, SequenceModule):
-        raise NotApplicableError(
-            f"{type(model).__name__} has no states to look into: it does not keep the contract of"
-            " seqprobe.models.SequenceModule"
-        )
+    model = as_sequence_module(model)
     refuse_lookahead(model)
     with borrowed(model), torch.no_grad():
         if part == "state":
             return _streamed(model, x)
         if part == "readout":
-            if not isinstance(model, Model):
+            if not isinstance(model, WholeModel):
                 raise NotApplicableError(
                     "only a whole model has a readout; use 'state' or the name of an internal"
                 )
-            core = model.core
-            found: Tensor = core(model.embed(x))[0]
-            return found
+            return model.features(x)
         trace = Trace(part)
         model(x, trace=trace)
         if part not in trace:
@@ -66,9 +60,4 @@ def _streamed(model: SequenceModule, x: Tensor) -> Tensor:
             "the state of this model grows with time and holds every input, so that all of them can"
             " be decoded; use part 'readout', or a measure of use (total-effect)"
         )
-    state = model.init_state(len(x))
-    rows = []
-    for x_t in x.unbind(1):
-        _, state = model.step(x_t, state)
-        rows.append(flatten(state))
-    return torch.stack(rows, dim=1)
+    return model.streamed(x)

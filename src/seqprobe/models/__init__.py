@@ -7,6 +7,7 @@ from seqprobe.models.registry import MODELS, architecture
 from seqprobe.models.sizing import match_params, parse_budget
 from seqprobe.models.together import Together, can_train_together, group_size
 from seqprobe.models.trace import Trace
+from seqprobe.models.whole import WholeModel
 
 __all__ = [
     "MODELS",
@@ -18,6 +19,7 @@ __all__ = [
     "StatePart",
     "Together",
     "Trace",
+    "WholeModel",
     "architecture",
     "build_model",
     "can_train_together",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,9 @@ __all__ = [
     "first_output",
     "float64_twin",
     "in_dtype",
+    "kept_reals",
     "like_parameters",
+    "other_values",
     "placement",
     "refuse_lookahead",
     "state_grows",
@@ -91,7 +94,7 @@ def first_output(model: nn.Module, x: Tensor) -> Tensor:
     return y
 
 
-def _other(x: Tensor, value: Tensor) -> Tensor:
+def other_values(x: Tensor, value: Tensor) -> Tensor:
     """Return an input that differs from `value`: another number, or another token of `x`."""
     if x.is_floating_point():
         return value + 1.0
@@ -126,13 +129,22 @@ def state_grows(model: SequenceModule) -> bool:
     return model.state_size(1) != model.state_size(2)
 
 
+def kept_reals(model: nn.Module, length: int) -> float:
+    """Return the reals that a model keeps per row after so many steps; NaN if it does not say."""
+    state_size = getattr(model, "state_size", None)
+    try:
+        return math.nan if state_size is None else float(state_size(length))
+    except NotApplicableError:
+        return math.nan
+
+
 def float64_twin(model: nn.Module) -> nn.Module:
     """Return a copy in float64 on the CPU, because not every device has float64."""
     return in_dtype(copy.deepcopy(model).cpu(), torch.float64)
 
 
 def check_causal(model: nn.Module, x: Tensor) -> None:
-    """Refuse a model whose past outputs change with a future input.
+    """Refuse a model whose past outputs change with a future input, or that mixes sequences.
 
     Parameters
     ----------
@@ -146,14 +158,15 @@ def check_causal(model: nn.Module, x: Tensor) -> None:
     NotApplicableError
         If the model is declared bidirectional, or an impulse in the middle of the sequence changes
         an earlier output. Outputs must be bit-identical, or equal to 1e-12 of their size (1e-5 in
-        float32) for models that declare ``exact_causality=False``.
+        float32) for models that declare ``exact_causality=False``. Or if a sequence has another
+        output alone than beside another one, as of a module that reads (T, B, D).
     SeqprobeError
         If an output is not a finite number.
     """
     refuse_lookahead(model)
     middle = x.shape[1] // 2
     pushed = x[:1].clone()
-    pushed[:, middle] = _other(x, pushed[:, middle])
+    pushed[:, middle] = other_values(x, pushed[:, middle])
     with torch.no_grad():
         y = first_output(model, x[:1])
         bad = (~torch.isfinite(y)).any(dim=2)[0].nonzero()
@@ -163,6 +176,7 @@ def check_causal(model: nn.Module, x: Tensor) -> None:
                 " check its weights for NaN or inf"
             )
         change = (first_output(model, pushed) - y)[:, :middle].abs().amax().item() if middle else 0
+        _check_rows(model, x)
     tolerance = 0.0
     if not getattr(model, "exact_causality", True):
         tolerance = (1e-12 if y.dtype == torch.float64 else 1e-5) * y.abs().amax().item()
@@ -170,4 +184,18 @@ def check_causal(model: nn.Module, x: Tensor) -> None:
         raise NotApplicableError(
             f"model is not causal: an input at step {middle} changed an earlier output by"
             f" {change:.1e}; 'how far back' has no meaning for it"
+        )
+
+
+def _check_rows(model: nn.Module, x: Tensor) -> None:
+    """Refuse a module to which a sequence beside another is not the same as alone."""
+    if len(x) < 2:
+        return
+    beside, alone = first_output(model, x[:2])[1:], first_output(model, x[1:2])
+    apart = float((beside - alone).abs().amax() / alone.abs().amax().clamp(min=1e-30))
+    if apart > (1e-9 if alone.dtype == torch.float64 else 1e-3):
+        raise NotApplicableError(
+            f"sequences of a batch depend on each other: beside another, one has outputs that"
+            f" differ by {apart:.1e} of the largest; a module that reads (T, B, D) is wrapped by"
+            " seqprobe.wrap(module, batch)"
         )

@@ -16,7 +16,7 @@ from seqprobe.models.base import SequenceModule, StateKind
 from seqprobe.models.bidirectional import Bidirectional
 from seqprobe.models.registry import architecture
 from seqprobe.models.trace import Trace
-from seqprobe.provenance import Origin
+from seqprobe.models.whole import WholeModel
 from seqprobe.seeding import torch_seeded
 from seqprobe.spec import Spec
 from seqprobe.state import State
@@ -24,7 +24,7 @@ from seqprobe.state import State
 __all__ = ["Model", "build_model"]
 
 
-class Model(SequenceModule):
+class Model(WholeModel):
     """A whole model: an embedding of the input, a core, and a linear head.
 
     Tokens go through an embedding table. Continuous inputs go into the core as they are, or through
@@ -39,10 +39,6 @@ class Model(SequenceModule):
     spec
         Kinds and sizes of input and output.
 
-    Attributes
-    ----------
-    origin
-        Where the weights come from, if they were loaded from a checkpoint; results carry it.
     """
 
     def __init__(self, architecture: Architecture, config: ModelConfig, spec: Spec) -> None:
@@ -50,7 +46,6 @@ class Model(SequenceModule):
         self.name = architecture.name
         self.config = config
         self.spec = spec
-        self.origin: Origin | None = None
         d_in = spec.input_size
         self.embedding: nn.Module = nn.Identity()
         if spec.input_kind == "token":
@@ -87,12 +82,24 @@ class Model(SequenceModule):
         self._check_input(x_t, steps=False)
         return self.core.equilibrium(self.embed(x_t))
 
-    def embed(self, x: Tensor) -> Tensor:
-        """Return what the core reads: (B, T, D) or tokens (B, T) to (B, T, E).
+    @property
+    def reads(self) -> int:
+        """Size d of the vectors that `step` reads: that of the embedding for tokens."""
+        if isinstance(self.embedding, nn.Embedding):
+            return self.embedding.embedding_dim
+        return self.spec.input_size
 
-        For a token model, a tensor of reals is taken to be embedded already, so that gradients with
-        respect to the embedding are one call away: ``model(model.embed(tokens))``.
-        """
+    def state_module(self) -> SequenceModule:
+        """Return the core."""
+        return self.core
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the head reads, (B, T, H)."""
+        found: Tensor = self.core(self.embed(x))[0]
+        return found
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Return what the core reads: (B, T, D) or tokens (B, T) to (B, T, E)."""
         if self.spec.input_kind == "token" and x.is_floating_point():
             return x
         embedded: Tensor = self.embedding(x)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from seqprobe.errors import NotApplicableError
 from seqprobe.models.trace import Trace
-from seqprobe.state import State
+from seqprobe.state import State, flatten
 
 __all__ = ["SequenceModule", "Stack", "StateKind", "StatePart", "state_parts"]
 
@@ -71,6 +71,15 @@ class SequenceModule(nn.Module, ABC):
     def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map one input (B, D) to one output (B, K) and the next state."""
         raise self._stateless()
+
+    def streamed(self, x: Tensor) -> Tensor:
+        """Return the state after every step of (B, T, D) or tokens as one vector, (B, T, n)."""
+        state = self.init_state(len(x))
+        rows = []
+        for x_t in x.unbind(1):
+            _, state = self.step(x_t, state)
+            rows.append(flatten(state))
+        return torch.stack(rows, dim=1)
 
     def state_size(self, length: int) -> int:
         """Return the number of reals kept per row after `length` steps."""

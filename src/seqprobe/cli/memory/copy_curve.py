@@ -20,7 +20,7 @@ from seqprobe.config import from_mapping
 from seqprobe.errors import InterruptedRunError, NotApplicableError, UsageError
 from seqprobe.files import make_folder
 from seqprobe.memory.copy_curve import PROTOCOLS, CopyProtocol, DelayedRecall
-from seqprobe.models import Model, architecture
+from seqprobe.models import WholeModel, architecture
 from seqprobe.provenance import model_attrs
 from seqprobe.training import Progress, TrainConfig, Until, load, train
 
@@ -139,7 +139,7 @@ def copy_curve(
     """
     task, protocol = _protocol(subject, protocol)
     delays = lengths or _default_delays(subject, protocol)
-    models: Model | dict[int, Model]
+    models: WholeModel | dict[int, WholeModel]
     if protocol in ("retrain", "stream"):
         models = {}
         for i, delay in enumerate(delays):
@@ -157,7 +157,7 @@ def copy_curve(
     return result
 
 
-def _origin(delay: int, model: Model) -> dict[str, Any]:
+def _origin(delay: int, model: WholeModel) -> dict[str, Any]:
     """Return which file was measured at a delay."""
     assert model.origin is not None  # it was read from a file
     origin = model.origin
@@ -203,9 +203,9 @@ def _default_delays(subject: Subject, protocol: CopyProtocol) -> list[int]:
 
 def _retrained(
     subject: Subject, task: DelayedRecall, delay: int, folder: str | None, i: int, total: int
-) -> Model:
+) -> WholeModel:
     """Return the checkpoint's model trained on one delay, from the folder or by training."""
-    checkpoint = subject.checkpoint
+    checkpoint = subject.trained
     there = task.at_delay(delay)
     if there.config == subject.task.config and checkpoint.status == "complete":
         return subject.model

@@ -11,13 +11,14 @@ import xarray as xr
 
 from seqprobe import device as devices
 from seqprobe import schema
+from seqprobe.adapters import Specimen
 from seqprobe.cli.analysis import AnalysisCommand, Subject, of_checkpoint, path_of, short_names
 from seqprobe.cli.common import echo_json, progress, run_options, table
-from seqprobe.cli.inputs import analyse_all, expand
+from seqprobe.cli.given import Given, given_options
+from seqprobe.cli.inputs import Source, analyse_all, expand
 from seqprobe.cli.memory.group import command
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.files import make_folder
-from seqprobe.training import Checkpoint
 
 EXAMPLES = """\b
 Examples:
@@ -61,7 +62,7 @@ class Report:
 
 
 @command.command(epilog=EXAMPLES)
-@click.argument("checkpoints", nargs=-1, required=True, metavar="CKPT...|FOLDER...")
+@click.argument("checkpoints", nargs=-1, metavar="CKPT...|FOLDER...")
 @click.option("--folder", default=".", help="Where the files go.  [default: here]")
 @click.option(
     "--type",
@@ -72,6 +73,7 @@ class Report:
     show_default=True,
     help="Type of the page; may be repeated.",
 )
+@given_options
 @run_options
 def report(
     checkpoints: tuple[str, ...],
@@ -81,6 +83,7 @@ def report(
     device: str,
     as_json: bool,
     quiet: bool,
+    **more: Any,
 ) -> int:
     """Ask every question, and put the answers on one page (PDF) and into one results file.
 
@@ -89,14 +92,16 @@ def report(
     a group, for 'xarray.open_datatree' or 'seqprobe.schema.read_groups'. Takes about a minute per
     small model.
     """
+    given = Given.of(more)
+    given.check(checkpoints)
     home, taken = make_folder(folder), set[str]()
     devices.tune_malloc()
     where = devices.resolve(device)
     measures = _measures()
-    files, skipped = expand(checkpoints)
+    files, skipped = expand(checkpoints, given)
     with progress(quiet, "checkpoints") as update:
 
-        def analyse(checkpoint: Checkpoint, file: Path, i: int) -> Report:
+        def analyse(checkpoint: Source, file: Path, i: int) -> Report:
             made, path = Report({}, {}, {}), str(file)
             for j, (name, measure) in enumerate(measures.items()):
 
@@ -116,7 +121,7 @@ def report(
             _write(checkpoint, made, measures, home / stem, types)
             return made
 
-        outcome = analyse_all(files, skipped, analyse)
+        outcome = analyse_all(files, skipped, analyse, given.open)
     if as_json:
         echo_json(
             {
@@ -146,7 +151,7 @@ def report(
 def _measures() -> dict[str, AnalysisCommand]:
     """Return the commands of all measures, in the order of the page."""
     found = {n: c for n, c in command.commands.items() if isinstance(c, AnalysisCommand)}
-    return {name: found[name] for name in sorted(found, key=list(QUESTIONS).index)}
+    return {name: found[name] for name in QUESTIONS if name in found}  # plug-ins have no question
 
 
 def _lines(made: Report, measures: dict[str, AnalysisCommand]) -> list[tuple[str, str, str]]:
@@ -174,7 +179,7 @@ def _stem(path: str, taken: set[str]) -> str:
 
 
 def _write(
-    checkpoint: Checkpoint,
+    checkpoint: Source,
     made: Report,
     measures: dict[str, AnalysisCommand],
     stem: Path,
@@ -184,13 +189,7 @@ def _write(
 
     figures = [stem.with_name(f"{stem.name}-memory.{kind}") for kind in types]
     data = stem.with_name(f"{stem.name}-memory.nc")
-    score = checkpoint.score
-    solved = "solved" if checkpoint.solved else "not solved"
-    state = "untrained" if checkpoint.step == 0 else solved
-    title = (
-        f"Memory of {checkpoint.model['name']} on {checkpoint.task['name']}"
-        f" ({checkpoint.params} parameters, {score['metric']} {score['score']:.4f}, {state})"
-    )
+    title = f"Memory of {checkpoint.model['name']} on {checkpoint.task['name']} ({_of(checkpoint)})"
     assert checkpoint.origin is not None  # it was read from a file
     source = ("checkpoint", f"{checkpoint.origin.path}, sha256 {checkpoint.origin.sha256}")
     lines = [source, *((f"{q}: {name}", found) for q, name, found in _lines(made, measures))]
@@ -201,8 +200,18 @@ def _write(
     made.files = {"figure": str(figures[0]), "results": str(data)}
 
 
+def _of(checkpoint: Source) -> str:
+    """Return what is known of the training, for the title."""
+    if isinstance(checkpoint, Specimen):
+        return f"{checkpoint.params} parameters"
+    score = checkpoint.score
+    solved = "solved" if checkpoint.solved else "not solved"
+    state = "untrained" if checkpoint.step == 0 else solved
+    return f"{checkpoint.params} parameters, {score['metric']} {score['score']:.4f}, {state}"
+
+
 def _as_json(
-    checkpoint: Checkpoint, made: Report, measures: dict[str, AnalysisCommand]
+    checkpoint: Source, made: Report, measures: dict[str, AnalysisCommand]
 ) -> dict[str, Any]:
     found = {name: dict(measures[name].view.as_json(r)) for name, r in made.results.items()}
     return of_checkpoint(checkpoint) | made.files | {"measures": found, "missing": made.reasons}

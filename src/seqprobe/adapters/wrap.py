@@ -1,0 +1,260 @@
+"""Any module as a model that analyses take."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from seqprobe import plugins
+from seqprobe.adapters.foreign import Agreement, ForeignModel, HookedModel, compare
+from seqprobe.adapters.form import Form, find_form
+from seqprobe.adapters.huggingface import from_huggingface
+from seqprobe.adapters.recurrent import RecurrentModel, recurrent_parts
+from seqprobe.adapters.stepped import InitState, Step, SteppedModel, Steps
+from seqprobe.adapters.truncated import Truncated
+from seqprobe.errors import NotApplicableError, SeqprobeError, UsageError
+from seqprobe.models import WholeModel
+from seqprobe.models.access import borrowed, float64_twin, like_parameters
+from seqprobe.spec import Spec
+from seqprobe.tasks import Batch
+
+__all__ = ["wrap"]
+
+_CHECKED = 32  # steps
+_EQUAL = 1e-9  # in double precision, as the contract asks
+
+
+def wrap(
+    module: nn.Module,
+    batch: Tensor | Batch,
+    *,
+    state: str | None = None,
+    init_state: InitState | None = None,
+    step: Step | None = None,
+    spec: Spec | None = None,
+    name: str | None = None,
+) -> WholeModel:
+    """Return a module of any origin as a model that every analysis takes as far as it can.
+
+    How it is called is found by calling it: inputs (B, T, D), (T, B, D) or (B, D, T), or tokens;
+    outputs with the same axes, (B, T), or one answer per sequence (B, K), which then counts as that
+    after the last step. That is enough for sensitivity, substitution, copy curves and context use.
+
+    The state, which the other analyses look into, is found in this order:
+
+    * `init_state` and `step`, or methods of the module of these names (`Steps`);
+    * torch's recurrent modules that its forward calls: `RNN`, `GRU`, `LSTM` and their cells, of any
+      depth, with projections. A step is the module's own forward on one input, from a given state;
+    * the output at every step of the part that `state` names, for measures of recorded states.
+
+    Parameters
+    ----------
+    module
+        A module whose ``forward(x)`` takes sequences alone and returns a tensor, or a tuple that
+        begins with one. It is held and left as it was.
+    batch
+        Inputs (N, T, D) or tokens (N, T) to try it on; two rows are enough.
+    state
+        Name of a part, as ``module.named_modules()`` has it. The model then ends there: its output
+        at every step is output and state, and what comes after is not computed.
+    init_state, step
+        Two functions, see `Steps`.
+    spec
+        Kinds and sizes of input and output, such as ``task.spec``; None for outputs that are plain
+        numbers. It decides whether outputs are logits.
+    name
+        For tables and figures; None for the name of the class.
+
+    Returns
+    -------
+    WholeModel
+        The module itself if it is one already, a model of transformers by `from_huggingface`, one
+        that an adapter of a plug-in knows by that. ``agreement`` of others says how far stepping
+        and reading at once are apart.
+
+    Raises
+    ------
+    NotApplicableError
+        If it cannot be called in one of these ways; the line says how to wrap it.
+    UsageError
+        If sizes do not fit the spec, there is no part of that name, or a state is no tensor.
+    SeqprobeError
+        If a weight is not finite, its forward fails, or stepping differs from reading at once by
+        more than 1e-9 in double precision where the user gave the step.
+
+    Notes
+    -----
+    Where torch's recurrent modules are found, but a step is not the same function as reading at
+    once (attention over time, convolution before the recurrence, packed sequences), the model has
+    no state, and analyses that need one say why, with the numbers.
+
+    Examples
+    --------
+    >>> model = sp.wrap(my_lstm_classifier, x)
+    >>> starts = sp.dynamics.sample_states(model, x)
+    >>> points = sp.dynamics.fixed_points(model, starts)
+    """
+    if isinstance(module, WholeModel):
+        return module
+    if not isinstance(module, nn.Module):
+        raise UsageError(
+            f"a {type(module).__name__} cannot be wrapped (allowed: a torch.nn.Module; for a plain"
+            " function use seqprobe.dynamics.CallableMap)"
+        )
+    if (init_state is None) != (step is None):
+        raise UsageError("init_state and step go together; give both or none")
+    adapter = next((a for a in plugins.adapters() if a.matches(module)), None)
+    if _is_huggingface(module):
+        return from_huggingface(cast("Any", module))
+    if adapter is not None:
+        adapted: WholeModel = adapter.wrap(module)
+        return adapted
+    _check_weights(module)
+    x = like_parameters(module, batch.inputs if isinstance(batch, Batch) else batch)
+    name = name or type(module).__name__
+    whole = module if state is None else Truncated(module, state)
+    with borrowed(module):
+        form = find_form(whole, x)
+        spec = _spec(whole, form, x, spec if state is None else None)
+        if step is None and state is None and isinstance(module, Steps):
+            init_state, step = module.init_state, module.step
+        if init_state is not None and step is not None:
+            if state is not None:
+                raise UsageError("give a part (state) or two functions (init_state, step)")
+            return _with_steps(module, form, spec, name, init_state, step, x)
+        return _with_recurrence(whole, form, spec, name, x, state)
+
+
+def _is_huggingface(module: nn.Module) -> bool:
+    """Say whether a module is one of transformers, without importing that."""
+    bases = {f"{kind.__module__}.{kind.__name__}" for kind in type(module).__mro__}
+    return "transformers.modeling_utils.PreTrainedModel" in bases
+
+
+def _check_weights(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        bad = int((~torch.isfinite(parameter)).sum())
+        if bad:
+            raise SeqprobeError(
+                f"weight '{name}' holds NaN or infinity ({bad} of {parameter.numel()} values), and"
+                " so does every output; check the file, or train the model again"
+            )
+
+
+def _spec(module: nn.Module, form: Form, x: Tensor, asked: Spec | None) -> Spec:
+    """Return what goes in and out, or refuse a task that asks for something else."""
+    with torch.no_grad():
+        outputs = form.run(module, x[:2]).shape[2]
+    kind = "token" if form.tokens else "continuous"
+    found = x.shape[2] if x.dim() == 3 else int(x.max()) + 1
+    if form.embedding is not None:
+        table = module.get_submodule(form.embedding)
+        found = cast("nn.Embedding", table).num_embeddings
+    readout = "last" if form.pooled else "each"
+    if asked is None:
+        return Spec(kind, found, "regression", outputs, readout)  # type: ignore[arg-type]
+    if asked.output_size != outputs:
+        raise UsageError(
+            f"{type(module).__name__} has {outputs} outputs, the task asks for"
+            f" {asked.output_size}; build it with as many"
+        )
+    if asked.readout == "each" and form.pooled:
+        raise UsageError(
+            f"{type(module).__name__} gives one answer per sequence, the task scores every step;"
+            " return (B, T, K)"
+        )
+    return asked
+
+
+def _with_steps(
+    module: nn.Module,
+    form: Form,
+    spec: Spec,
+    name: str,
+    init_state: InitState,
+    step: Step,
+    x: Tensor,
+) -> WholeModel:
+    model = SteppedModel(module, form, spec, name, init_state, step)
+    found = _checked(model, x)
+    if not _agrees(found):
+        raise SeqprobeError(
+            f"step of {name} is not its forward: over {found.steps} steps outputs differ by"
+            f" {found.output:.1e} of the largest (allowed: {_EQUAL:g} in double precision)"
+        )
+    model.agreement = found
+    return model
+
+
+def _with_recurrence(
+    module: nn.Module, form: Form, spec: Spec, name: str, x: Tensor, state: str | None
+) -> WholeModel:
+    """Return the model with the state of torch's recurrent modules, if they are all of it."""
+    try:
+        seen = recurrent_parts(module, form, x)
+        if not seen:
+            raise NotApplicableError(f"{name} has no state that is known: {_how_to_find(state)}")
+        paths = [path for path, _ in seen]
+        if len(set(paths)) < len(paths):
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise NotApplicableError(
+                f"'{twice}' of {name} is called {paths.count(twice)} times for one input, so that a"
+                f" step is not one step of it; {_how_to_find(state)}"
+            )
+        direct = len(seen) == 1 and _reads_inputs(module, form, x, seen[0][1].read)
+        model = RecurrentModel(module, form, spec, name, seen, direct)
+        if not model.causal:
+            return model
+        found = _checked(model, x)
+        if not _agrees(found):
+            raise NotApplicableError(
+                f"{name} cannot be stepped: over {found.steps} steps its outputs differ from those"
+                f" of reading at once by {found.output:.1e} of the largest, states by"
+                f" {found.state:.1e} (allowed: {_EQUAL:g}); {_how_to_find(state, paths[0])}"
+            )
+    except SeqprobeError as error:
+        if state is not None:
+            return HookedModel(module, form, spec, name, str(error))
+        return ForeignModel(module, form, spec, name, str(error))
+    model.agreement = found
+    return model
+
+
+def _how_to_find(state: str | None, path: str = "NAME") -> str:
+    if state is not None:
+        return "measures of recorded states (dimension, linear, record) take it as it is"
+    return (
+        f"name the part whose output is the state (--state {path}, or state='{path}'), or give the"
+        " module the methods init_state(batch) and step(x_t, state)"
+    )
+
+
+def _reads_inputs(module: nn.Module, form: Form, x: Tensor, read: object) -> bool:
+    """Say whether a recurrent module reads one input (N, 1, D), or its embedding, as it is."""
+    first = x[:, :1]
+    if form.tokens:
+        if form.embedding is None:
+            return False
+        first = cast("nn.Embedding", module.get_submodule(form.embedding))(first)
+    return (
+        isinstance(read, Tensor)
+        and read.numel() == first.numel()
+        and bool((read.reshape(first.shape) == first).all())
+    )
+
+
+def _checked(model: ForeignModel, x: Tensor) -> Agreement:
+    """Compare stepping with reading at once, in double precision; longer inputs are cut."""
+    twin = float64_twin(model)
+    x = x[: min(4, len(x)), :_CHECKED].cpu()
+    x = x.double() if x.is_floating_point() else x
+    with borrowed(twin):
+        return compare(cast("WholeModel", twin), x, model.form.pooled)
+
+
+def _agrees(found: Agreement) -> bool:
+    apart = [found.output, found.state]
+    return all(value <= _EQUAL or math.isnan(value) for value in apart)
