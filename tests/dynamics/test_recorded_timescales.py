@@ -38,7 +38,7 @@ def test_a_recording_in_seconds(tmp_path: Path) -> None:
     """6000 steps know a constant of 8 steps to 8 %, and the median of ten such units to 4 %."""
     tau = np.repeat([3.0, 8.0], 10)
     x = autoregressive(np.random.default_rng(0), 6000, tau)
-    found = recorded_timescales(recording(x, 0.05), max_lag=40, segments=40)
+    found = recorded_timescales(recording(x, 0.05), max_lag=40, segments=60)
     schema.validate(found)
     fast, slow = found["tau_ac"].values.reshape(2, 10)
     assert np.median(fast) == pytest.approx(0.15, rel=0.08)
@@ -53,16 +53,13 @@ def test_a_recording_in_seconds(tmp_path: Path) -> None:
 
 
 def test_seconds_and_steps() -> None:
-    x = autoregressive(np.random.default_rng(1), 600, np.array([3.0, 5.0]))
-    in_seconds = recorded_timescales(recording(x, 0.05), max_lag=8)
-    in_steps, told = (
-        recorded_timescales(x.reshape(20, 30, 2), max_lag=8, dt=dt) for dt in (None, 0.05)
-    )
+    x = autoregressive(np.random.default_rng(1), 600, np.array([3.0, 5.0])).reshape(20, 30, 2)
+    in_steps, in_seconds = (recorded_timescales(x, max_lag=8, dt=dt) for dt in (None, 0.05))
     assert in_steps["tau_ac"].attrs["units"] == "steps"
+    assert in_seconds["tau_ac"].attrs["units"] == "s"
     for name in ("tau_ac", "tau_ac_ci", "tau_lag1", "tau_integrated", "tau_population", "lag"):
         expected = 0.05 * in_steps[name].values
         np.testing.assert_allclose(in_seconds[name].values, expected, rtol=1e-12)
-        np.testing.assert_array_equal(told[name].values, in_seconds[name].values)
 
 
 def test_noise_of_counts_is_left_out_with_lag_0() -> None:
@@ -75,7 +72,7 @@ def test_noise_of_counts_is_left_out_with_lag_0() -> None:
     rate = 2 * np.exp(0.5 * autoregressive(rng, 8000, np.full(10, 8.0)))
     counts = recording(rng.poisson(rate), 1.0)
     with_noise, without = (
-        recorded_timescales(counts, max_lag=32, first_lag=first, segments=40) for first in (0, 1)
+        recorded_timescales(counts, max_lag=24, first_lag=first, segments=80) for first in (0, 1)
     )
     assert (without["acf"].values[:, 1] < 0.6).all()
     # The noise is taken for a second exponential where it is seen at all.

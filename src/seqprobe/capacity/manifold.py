@@ -11,6 +11,7 @@ import xarray as xr
 from scipy.optimize import nnls
 
 from seqprobe import provenance
+from seqprobe.arrays import Recorded, as_labels, as_samples
 from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.memory.estimates import ci_coordinate, jackknife
 from seqprobe.schema import variable
@@ -81,8 +82,8 @@ def manifold_geometry(points: np.ndarray, rng: np.random.Generator, draws: int =
 
 
 def manifold_capacity(
-    z: np.ndarray,
-    labels: np.ndarray,
+    z: Recorded,
+    labels: Recorded,
     *,
     draws: int = 200,
     seed: int = 0,
@@ -97,10 +98,11 @@ def manifold_capacity(
     Parameters
     ----------
     z
-        States (n, d).
+        States (n, d), or (N, T, d), every step of which counts. Named dimensions ``trial``,
+        ``time``, ``unit`` may be in any order.
     labels
-        Class of each, (n,). Classes with fewer than three states are left out, of the others up to
-        50 are taken.
+        Class of each, (n,) or (N, T). Classes with fewer than three states are left out, of the
+        others up to 50 are taken.
     draws
         Gaussian directions per manifold.
     seed
@@ -129,10 +131,14 @@ def manifold_capacity(
     value is higher than what a reader reaches. Cost: one non-negative least squares problem of 50
     points per manifold and direction.
     """
+    shapes = f"states {z.shape} and labels {labels.shape}"
+    z, labels = as_samples(z), as_labels(labels)
     if z.ndim != 2 or labels.shape != z.shape[:1]:
-        raise UsageError(f"states {z.shape} and labels {labels.shape} (allowed: (n, d) and (n,))")
+        raise UsageError(f"{shapes} (allowed: (n, d) and (n,), or (N, T, d) and (N, T))")
     if not np.isfinite(z).all():
-        raise SeqprobeError("states are not all finite numbers; check the model's weights")
+        raise SeqprobeError(
+            "states are not all finite numbers; check the model's weights or the recording"
+        )
     rng = generator(seed, "manifolds")
     classes, counts = np.unique(labels, return_counts=True)
     classes = classes[counts >= _FEWEST]

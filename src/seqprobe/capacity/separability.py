@@ -10,6 +10,7 @@ from scipy.optimize import linprog
 from scipy.special import bdtr
 
 from seqprobe import provenance
+from seqprobe.arrays import SEGMENTS, Recorded, as_trials
 from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.memory.estimates import ci_coordinate
 from seqprobe.memory.recall_statistics import wilson
@@ -44,8 +45,9 @@ def is_separable(points: np.ndarray, labels: np.ndarray) -> bool:
 
 
 def cover_capacity(
-    z: np.ndarray,
+    z: Recorded,
     *,
+    segments: int = SEGMENTS,
     loads: Sequence[int] | None = None,
     draws: int = 200,
     seed: int = 0,
@@ -57,7 +59,10 @@ def cover_capacity(
     ----------
     z
         States (N, T, d), or (n, d). Sets of P states are drawn from different sequences as far as
-        there are enough.
+        there are enough. Named dimensions ``trial``, ``time``, ``unit`` may be in any order.
+    segments
+        One long recording, with the dimensions ``time`` and ``unit``, is cut into so many sequences
+        (`seqprobe.arrays.cut`).
     loads
         Numbers P, ascending; None for a dozen from 2 to four times the dimension.
     draws
@@ -88,7 +93,10 @@ def cover_capacity(
     inputs drive them to the same places, cannot be told apart and lower the capacity. Cost: one
     linear programme per draw, about P N^2.
     """
+    z = as_trials(z, segments)
     z = z[:, None] if z.ndim == 2 else z
+    if z.ndim != 3:
+        raise UsageError(f"states have shape {z.shape} (allowed: (N, T, d) or (n, d))")
     points = _coordinates(z.reshape(-1, z.shape[2]))
     dimension = points.shape[1]
     loads = _loads(dimension, len(points)) if loads is None else list(loads)
@@ -136,7 +144,9 @@ def cover_capacity(
 def _coordinates(states: np.ndarray) -> np.ndarray:
     """Return states in the directions they vary in, each with unit variance, and a constant."""
     if not np.isfinite(states).all():
-        raise SeqprobeError("states are not all finite numbers; check the model's weights")
+        raise SeqprobeError(
+            "states are not all finite numbers; check the model's weights or the recording"
+        )
     centred = states - states.mean(axis=0)
     if centred.shape[1] > len(centred) or centred.shape[1] > 4 * _WIDEST:
         raise UsageError(

@@ -11,6 +11,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from seqprobe import provenance
+from seqprobe.arrays import SEGMENTS, Recorded, as_trials
 from seqprobe.capacity.spectra import entropy_size, participation_ratio, quantile_dimension
 from seqprobe.capacity.two_nn import correlation_time, slope_dimension, thinned, two_neighbours
 from seqprobe.errors import SeqprobeError, UsageError
@@ -81,17 +82,22 @@ def state_dimension(
     return result.assign_attrs(attrs | {"part": part})
 
 
-def cloud_dimension(z: np.ndarray, *, every: int | None = None) -> xr.Dataset:
+def cloud_dimension(
+    z: Recorded, *, every: int | None = None, segments: int = SEGMENTS
+) -> xr.Dataset:
     """Return the dimension of recorded states.
 
     Parameters
     ----------
     z
         States (N, T, d) of N sequences, which are the independent unit; (n, d) are n sequences of
-        one state.
+        one state. Named dimensions ``trial``, ``time``, ``unit`` may be in any order.
     every
         Thin states out in time for the neighbours: every so manieth step; None for the integrated
         autocorrelation time. Neighbours in time would make every smooth curve look like a line.
+    segments
+        One long recording, with the dimensions ``time`` and ``unit``, is cut into so many, which
+        count as sequences (`seqprobe.arrays.cut`, which takes arrays without names).
 
     Returns
     -------
@@ -125,6 +131,7 @@ def cloud_dimension(z: np.ndarray, *, every: int | None = None) -> xr.Dataset:
     Neighbours are sought among at most 2000 states, and spectra of more than 512 numbers are of
     1024, evenly spread.
     """
+    z = as_trials(z, segments)
     z = z[:, None] if z.ndim == 2 else z
     if z.ndim != 3:
         raise UsageError(f"states have shape {z.shape} (allowed: (N, T, d) or (n, d))")
@@ -136,7 +143,9 @@ def cloud_dimension(z: np.ndarray, *, every: int | None = None) -> xr.Dataset:
             f" {z.shape[1]})"
         )
     if not np.isfinite(z).all():
-        raise SeqprobeError("states are not all finite numbers; check the model's weights")
+        raise SeqprobeError(
+            "states are not all finite numbers; check the model's weights or the recording"
+        )
     step = correlation_time(z) if every is None else every
     points, of = thinned(z, step, _POINTS)
     neighbours = two_neighbours(points, of)

@@ -1,4 +1,4 @@
-"""The data sets that tasks read, with the hash of every file's content.
+"""The data sets that tasks and readers read, with the hash of every file's content.
 
 Hashes are of the content after unpacking: a re-compressed copy of the same data is the same data.
 """
@@ -23,12 +23,18 @@ class DataFile:
     url
         Where its publisher keeps it.
     sha256
-        Of the content, after unpacking if the name ends with ``.gz``.
+        Of the content, after unpacking if the name ends with ``.gz``. The content of an ``.npz``
+        is its members; their hash is that of the lines ``<sha256>  <name>``, sorted by name.
     size
         Bytes of that content.
     members
         Empty, or the pattern of the files of a zip archive that together are the content; `path` is
-        then a folder. Their hash is that of the lines ``<sha256>  <name>``, sorted by name.
+        then a folder. Their hash is that of such lines too.
+    made_by
+        Empty if the file is what its publisher keeps, or the name in
+        `seqprobe.data.convert.CONVERTERS` of what makes it of that.
+    source_sha256
+        Of what the publisher keeps, if the file is made of it: it is checked before it is read.
     """
 
     path: str
@@ -36,6 +42,13 @@ class DataFile:
     sha256: str
     size: int
     members: str = ""
+    made_by: str = ""
+    source_sha256: str = ""
+
+    @property
+    def several(self) -> bool:
+        """Whether the content is several named members."""
+        return bool(self.members) or self.path.endswith(".npz")
 
 
 @dataclass(frozen=True)
@@ -154,6 +167,40 @@ CATALOG: dict[str, Dataset] = {
                     "tinyshakespeare/input.txt",
                     "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
                     1_115_394,
+                ),
+            ),
+        ),
+        Dataset(
+            "head-direction",
+            "spikes of 15 neurons and head angle of a mouse, 20 minutes",
+            "MIT",
+            (
+                DataFile(
+                    "neural/head_direction_A2929.npz",
+                    "https://raw.githubusercontent.com/pynapple-org/pynapple/"
+                    "3b1b1a27933dea40c17c2c991513b13f70d1dae2/tests/nwbfilestest/neurosuite/"
+                    "pynapplenwb/A2929-200711.nwb",
+                    "0fc96e0bbbea1d13aba9ee0dc07682263ddff70d808102d1731aa69b46e41b4f",
+                    2_062_436,
+                    made_by="head_direction",
+                    source_sha256="a329216d2108dac0fff3fd3326c99f52f1bec6c354c2cdb330978e558caeb1f2",
+                ),
+            ),
+        ),
+        Dataset(
+            "grasshopper",
+            "sound and spikes of an auditory receptor, twice 10 s",
+            "BSD-3",
+            (
+                DataFile(
+                    "neural/grasshopper.npz",
+                    "https://files.pythonhosted.org/packages/88/5d/"
+                    "ae275feedaa6590cf6e185cfeb7c4d28b5e1a10fcb492fd5340b07921675/nitime-0.12.1-"
+                    "cp311-abi3-manylinux1_x86_64.manylinux_2_28_x86_64.manylinux_2_5_x86_64.whl",
+                    "fadaa270b0e5497aaf9c62b2a0200747243d9cad23f163dba24cdbf9e161f28a",
+                    4_815_416,
+                    made_by="grasshopper",
+                    source_sha256="19442111829b94fa9aa9849bdfb6aa92bc5467ba74194b18450728e432086882",
                 ),
             ),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import shutil
 import urllib.error
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from seqprobe.data.catalog import DataFile, Dataset
+from seqprobe.data.convert import CONVERTERS
 from seqprobe.data.store import folder, problem
 from seqprobe.errors import SeqprobeError
 
@@ -56,9 +58,10 @@ def fetch(entry: Dataset, on_progress: OnProgress | None = None) -> list[Path]:
             _fetch_file(file, path, on_progress)
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
+            place = f"{path}.part" if file.made_by else str(path)
             raise SeqprobeError(
                 f"cannot download '{file.url}' ({reason}); call it again to go on, or put the file"
-                f" at '{path}'"
+                f" at '{place}'{' and call it again' * bool(file.made_by)}"
             ) from None
         done.append(path)
     return done
@@ -69,9 +72,10 @@ def _fetch_file(file: DataFile, path: Path, on_progress: OnProgress | None) -> N
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     resumed = part.exists()
-    _download(file.url, part, path.name, on_progress)
-    ready = _unzipped(part, file.members) if file.members else part
-    if wrong := problem(file, ready):
+    if not _is_source(file, part):
+        _download(file.url, part, path.name, on_progress)
+    ready, wrong = _ready(file, part)
+    if wrong:
         _remove(ready)
         if resumed:  # what was there may not have been the beginning of this file
             _fetch_file(file, path, on_progress)
@@ -82,6 +86,24 @@ def _fetch_file(file: DataFile, path: Path, on_progress: OnProgress | None) -> N
     if path.is_dir():
         path.replace(path.with_name(path.name + ".old"))  # it may hold files that are not ours
     ready.replace(path)
+
+
+def _is_source(file: DataFile, part: Path) -> bool:
+    """Say whether `part` is, whole and right, what the file is made of."""
+    if not file.made_by or not part.exists():
+        return False
+    return hashlib.sha256(part.read_bytes()).hexdigest() == file.source_sha256
+
+
+def _ready(file: DataFile, part: Path) -> tuple[Path, str | None]:
+    """Return the file or folder that a download becomes, and what is wrong with it."""
+    if file.made_by:
+        if not _is_source(file, part):
+            return part, "has another content than was published (sha256 differs)"
+        part.write_bytes(CONVERTERS[file.made_by](part.read_bytes()))
+        return part, problem(file, part)
+    ready = _unzipped(part, file.members) if file.members else part
+    return ready, problem(file, ready)
 
 
 def _download(url: str, part: Path, name: str, on_progress: OnProgress | None) -> None:

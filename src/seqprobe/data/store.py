@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -68,7 +70,7 @@ def _examined(file: DataFile, path: Path) -> tuple[str | None, dict[str, bytes]]
         return "is missing", {}
     except PermissionError:
         return "may not be read by you; change its permissions", {}
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         return f"cannot be read ({type(error).__name__})", {}
     size = sum(map(len, content.values()))
     if size != file.size:
@@ -80,6 +82,9 @@ def _examined(file: DataFile, path: Path) -> tuple[str | None, dict[str, bytes]]
 
 def _single(file: DataFile, path: Path) -> dict[str, bytes]:
     raw = path.read_bytes()
+    if file.path.endswith(".npz"):
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
     return {Path(file.path).name: gzip.decompress(raw) if file.path.endswith(".gz") else raw}
 
 
@@ -90,7 +95,7 @@ def _members(path: Path, pattern: str) -> dict[str, bytes]:
 
 
 def _digest(file: DataFile, content: dict[str, bytes]) -> str:
-    if not file.members:
+    if not file.several:
         (single,) = content.values()
         return hashlib.sha256(single).hexdigest()
     lines = (f"{hashlib.sha256(content[name]).hexdigest()}  {name}\n" for name in sorted(content))

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from seqprobe import provenance
+from seqprobe.arrays import SEGMENTS, Recorded, as_trials
 from seqprobe.degeneracy.conjugacy import Conjugacy, conjugacy
 from seqprobe.degeneracy.ensemble import check_ensemble
 from seqprobe.degeneracy.operators import Operator, Reduction, check_states, embed
@@ -39,11 +40,12 @@ _PAIRS = {
 
 
 def dsa(
-    states: Sequence[np.ndarray],
+    states: Sequence[Recorded],
     *,
+    segments: int = SEGMENTS,
     delays: Sequence[int] = DELAYS,
     ranks: Sequence[int] = RANKS,
-    inputs: Sequence[np.ndarray] | None = None,
+    inputs: Sequence[Recorded] | None = None,
     reduction: Reduction = "pca",
     restarts: int = 96,
     which: Iterable[tuple[int, int]] | None = None,
@@ -67,6 +69,11 @@ def dsa(
     states
         Trajectories (trials, T, n) of every network, as an array of any origin. Trials are the same
         for all networks that are compared: same inputs, same initial conditions; n may differ.
+        Named dimensions ``trial``, ``time``, ``unit`` may be in any order.
+    segments
+        Long recordings, with the dimensions ``time`` and ``unit``, are cut into so many trials
+        (`seqprobe.arrays.cut`, which takes arrays without names). Then the null is the distance
+        between the first and the second half of a recording.
     delays, ranks
         The grid of p and r. Choose them by `r2`, before looking at distances.
     inputs
@@ -119,11 +126,15 @@ def dsa(
     """
     check_ensemble(len(states))
     pairs = _pairs(len(states), which)
-    _check(states, inputs, pairs)
+    trials = [as_trials(x, segments, f"states of network {i}") for i, x in enumerate(states)]
+    known = None
+    if inputs is not None:
+        known = [as_trials(x, segments, f"inputs of network {i}") for i, x in enumerate(inputs)]
+    _check(trials, known, pairs)
     grid = [(p, r) for p, r in product(sorted(set(delays)), sorted(set(ranks)))]
-    drives = [None] * len(states) if inputs is None else inputs
+    drives = [None] * len(trials) if known is None else known
     fitted = [
-        _both_halves(one, drive, grid, reduction) for one, drive in zip(states, drives, strict=True)
+        _both_halves(one, drive, grid, reduction) for one, drive in zip(trials, drives, strict=True)
     ]
     networks = [halves[half] for half in (0, 1) for halves in fitted]
     wanted = [(i, i + len(states)) for i in range(len(states))]
@@ -132,7 +143,7 @@ def dsa(
         "delays": sorted(set(delays)),
         "ranks": sorted(set(ranks)),
         "inputs": inputs is not None,
-        "trials": sorted({one.shape[:2] for one in states}),
+        "trials": sorted({one.shape[:2] for one in trials}),
         "reduction": reduction,
         "restarts": restarts,
         "seed": seed,

@@ -47,7 +47,10 @@ def check_states(states: np.ndarray, name: str = "states") -> np.ndarray:
     """
     values = np.asarray(states, dtype=np.float64)
     if values.ndim != 3 or 0 in values.shape:
-        raise UsageError(f"{name} have shape {values.shape} (allowed: (trials, T, n))")
+        raise UsageError(
+            f"{name} have shape {values.shape} (allowed: (trials, T, n)); cut one long"
+            " recording with seqprobe.arrays.cut"
+        )
     if not np.isfinite(values).all():
         trial, time, _ = np.argwhere(~np.isfinite(values))[0]
         raise UsageError(f"{name} hold NaN or inf, first in trial {trial} at step {time}")

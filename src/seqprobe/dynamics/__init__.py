@@ -3,7 +3,7 @@
 Fixed points are roots with a certificate (`fixed_points`), slow points are something else
 (`slow_points`). Around them: `linearise`, `linear_prediction`, `basins`, `connections`, and
 `input_sweep` along a line of inputs. Beyond them: `limit_cycles`, `lyapunov_spectrum`, and
-`timescales`.
+`timescales`; of arrays without a model `recorded_timescales`.
 """
 
 from seqprobe.dynamics.basins import basins
@@ -16,6 +16,7 @@ from seqprobe.dynamics.linear_prediction import linear_prediction
 from seqprobe.dynamics.linearise import linearise, unstable_directions
 from seqprobe.dynamics.lyapunov import lyapunov_spectrum
 from seqprobe.dynamics.maps import CallableMap, StateMap, state_map
+from seqprobe.dynamics.recorded_timescales import recorded_timescales
 from seqprobe.dynamics.slow_points import slow_points
 from seqprobe.dynamics.speed_map import speed_map
 from seqprobe.dynamics.timescales import timescales
@@ -33,6 +34,7 @@ __all__ = [
     "linear_prediction",
     "linearise",
     "lyapunov_spectrum",
+    "recorded_timescales",
     "sample_states",
     "slow_points",
     "speed_map",

@@ -87,13 +87,14 @@ def fit_decay(
     *,
     both: bool = True,
     needed: Callable[[Floats], Floats] | None = None,
+    first: int = 0,
 ) -> Decay:
     """Fit ``a e^(-k/tau)``, or a sum of two with positive weights, to autocorrelations.
 
     Parameters
     ----------
     acf
-        (U, K + 1), 1 at lag 0.
+        (U, K + 1), 1 at the first lag.
     length, n_trials
         Steps T and number N of the trials that they were estimated from.
     both
@@ -101,6 +102,8 @@ def fit_decay(
     needed
         How much lower Akaike's criterion of two must be than that of one, given the time constant
         of the latter; 0 if None. See `null_model`.
+    first
+        Lag that is fitted first: 1 leaves out the noise that signals have at lag 0 alone.
 
     Notes
     -----
@@ -110,7 +113,7 @@ def fit_decay(
     p = 2 or 4.
     """
     pieces = [
-        _fit_block(rows, length, n_trials, both, needed)
+        _fit_block(rows, length, n_trials, both, needed, first)
         for rows in np.array_split(acf, max(1, -(-len(acf) // _BLOCK)))
     ]
     return Decay(*(np.concatenate(values) for values in zip(*pieces, strict=True)))
@@ -122,14 +125,16 @@ def _fit_block(
     n_trials: int,
     both: bool,
     needed: Callable[[Floats], Floats] | None,
+    first: int,
 ) -> Decay:
     lags = np.arange(acf.shape[1])
     below = np.isnan(acf) | (acf < FLOOR)
     used = np.where(below.any(axis=1), below.argmax(axis=1), len(lags))
-    used = np.clip(used, min(_LEAST_LAGS, len(lags)), len(lags))
+    used = np.clip(used, min(_LEAST_LAGS + first, len(lags)), len(lags))
     longest = 20 * (len(lags) - 1)
     lags, acf = lags[: used.max()], acf[:, : used.max()]
-    mask = (lags < used[:, None]).astype(float)
+    mask = ((lags >= first) & (lags < used[:, None])).astype(float)
+    used = used - first
     single, rss_one = _fit_single(acf, mask, lags, length, n_trials, longest)
     nothing = np.full(len(acf), np.nan)
     if not both:
@@ -280,7 +285,9 @@ class Null:
         return np.stack([below, above])
 
 
-def null_model(length: int, n_trials: int, max_lag: int, rng: np.random.Generator) -> Null:
+def null_model(
+    length: int, n_trials: int, max_lag: int, rng: np.random.Generator, first: int = 0
+) -> Null:
     """Simulate first-order autoregressive records and fit them.
 
     Errors of neighbouring lags go together, so that Akaike's criterion, which counts them as
@@ -295,6 +302,8 @@ def null_model(length: int, n_trials: int, max_lag: int, rng: np.random.Generato
         Largest lag of the autocorrelation.
     rng
         Of the noise.
+    first
+        See `fit_decay`.
     """
     n_trials = min(n_trials, _SIMULATED_TRIALS)
     tau = np.geomspace(0.5, max(2.0, min(5 * max_lag, length / 4)), 16)
@@ -313,8 +322,8 @@ def null_model(length: int, n_trials: int, max_lag: int, rng: np.random.Generato
             axis=-1,
         )
         covariance = autocovariance(x, max_lag).mean(axis=0).T
-        rows.append(covariance / covariance[:, :1])
-    fit = fit_decay(np.concatenate(rows), length, n_trials)
+        rows.append(covariance / covariance[:, first : first + 1])
+    fit = fit_decay(np.concatenate(rows), length, n_trials, first=first)
     gain = fit.gain.reshape(_SIMULATIONS, -1)
     ratio = fit.single.reshape(_SIMULATIONS, -1) / tau
     return Null(

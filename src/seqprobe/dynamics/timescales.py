@@ -7,16 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import xarray as xr
-from scipy.special import stdtrit
-from torch import Tensor
+from torch import Tensor, nn
 
-from seqprobe.dynamics.autocorrelation import (
-    Decay,
-    autocovariance,
-    fit_decay,
-    integrated_time,
-    lag_one_time,
-    null_model,
+from seqprobe.dynamics.autocorrelation_times import (
+    autocorrelation_times,
+    checked_lag,
+    interval_kind,
 )
 from seqprobe.dynamics.certify import eigenpairs
 from seqprobe.dynamics.describe import describe
@@ -24,23 +20,18 @@ from seqprobe.dynamics.drive import initial_state, input_vectors, run
 from seqprobe.dynamics.lyapunov import lyapunov_spectrum
 from seqprobe.dynamics.maps import StateMap, state_map
 from seqprobe.dynamics.unit_timescales import unit_timescales
-from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.errors import NotApplicableError
 from seqprobe.memory import gradient_profile
-from seqprobe.memory.estimates import CI, Z, ci_coordinate
-from seqprobe.models import Model, SequenceModule
+from seqprobe.memory.estimates import ci_coordinate
+from seqprobe.models import WholeModel
 from seqprobe.schema import variable
 from seqprobe.seeding import generator
 from seqprobe.tasks import Batch
 
 __all__ = ["timescales"]
 
-_FEW = 8  # trials below which intervals come from simulated records
-_REPLICATES = 200
 _EIGENVALUES_UP_TO = 512
 _JACOBIANS = 64
-_SILENT = 1e-12
-_SHORTEST = 8
-_TOGETHER = 2**20  # trials times units times replicates that are averaged at once
 
 
 def timescales(
@@ -110,7 +101,7 @@ def timescales(
     of = state_map(model)
     inputs = input_vectors(model, batch)
     burn_in = inputs.shape[1] // 10 if burn_in is None else burn_in
-    max_lag = _checked_lag(inputs.shape[1], burn_in, max_lag)
+    max_lag = checked_lag(inputs.shape[1], burn_in, max_lag)
 
     def report(part: int) -> None:
         if on_progress is not None:
@@ -119,7 +110,7 @@ def timescales(
     states = _record(model, of, inputs)[:, burn_in:]
     report(1)
     rng = generator(seed, "autocorrelation")
-    data = _autocorrelations(states, max_lag, rng)
+    data = autocorrelation_times(states, max_lag, rng)
     report(2)
     tau_unit = _of_units(model, batch, of)
     data["tau_unit"] = variable(("unit",), tau_unit, "time constant of the unit alone", "steps")
@@ -140,37 +131,12 @@ def timescales(
         "max_lag": max_lag,
     }
     attrs = describe("timescales", model, parameters, seed)
-    attrs["interval"] = _interval_kind(len(inputs))
+    attrs["interval"] = interval_kind(len(inputs))
     coords = {
         "lag": variable(("lag",), np.arange(max_lag + 1), "lag", "steps"),
         "ci_bound": ci_coordinate(),
     }
     return xr.Dataset(data, coords, attrs)
-
-
-def _checked_lag(steps: int, burn_in: int, max_lag: int | None) -> int:
-    """Return the largest lag for sequences of so many steps; refuse what does not fit."""
-    if steps < _SHORTEST:
-        raise UsageError(
-            f"sequences of {steps} steps are too short for autocorrelations (allowed: {_SHORTEST}"
-            " or more); use longer sequences"
-        )
-    if not 0 <= burn_in <= steps - 5:
-        raise UsageError(
-            f"burn-in of {burn_in} steps (allowed: 0 to {steps - 5} of {steps}); use longer"
-            " sequences"
-        )
-    length = steps - burn_in
-    max_lag = min(length // 2, 200) if max_lag is None else max_lag
-    if not 2 <= max_lag < length:
-        raise UsageError(f"largest lag is {max_lag} (allowed: 2 to {length - 1}, after burn-in)")
-    return max_lag
-
-
-def _interval_kind(n_trials: int) -> str:
-    if n_trials >= _FEW:
-        return f"95 % percentile, {_REPLICATES} bootstrap replicates over sequences"
-    return "95 %, from simulated autoregressive records of the same length"
 
 
 def _record(model: object, of: StateMap, inputs: Tensor) -> np.ndarray:
@@ -179,88 +145,8 @@ def _record(model: object, of: StateMap, inputs: Tensor) -> np.ndarray:
     return np.stack([x.numpy() for x in run(of, start, inputs)], axis=1)
 
 
-def _autocorrelations(
-    states: np.ndarray, max_lag: int, rng: np.random.Generator
-) -> dict[str, xr.Variable]:
-    """Return the variables that come from autocorrelations."""
-    n_trials, length, _ = states.shape
-    covariance = autocovariance(states, max_lag)  # (N, K + 1, U)
-    mean = covariance.mean(axis=0).T
-    moving = mean[:, 0] > _SILENT * max(float(mean[:, 0].max()), 1e-300)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        acf = np.where(moving[:, None], mean / mean[:, :1], np.nan)
-    together = mean[moving].sum(axis=0)
-    rows = np.concatenate([acf[moving], together[None] / together[0]])
-    null = null_model(length, n_trials, max_lag, rng)
-    fit = fit_decay(rows, length, n_trials, needed=null.needed)
-    if n_trials >= _FEW:
-        bounds = _resampled(covariance[:, :, moving], fit, length, rng)
-    else:
-        bounds = np.where(fit.n_terms == 1, null.interval(fit.tau), np.nan)
-
-    def spread(values: np.ndarray) -> np.ndarray:
-        full = np.full((*values.shape[:-1], len(acf)), np.nan)
-        full[..., moving] = values[..., :-1]
-        return full
-
-    unit, steps = ("unit",), "steps"
-    lag_one, integrated = lag_one_time(rows), integrated_time(rows)
-    return {
-        "acf": variable(("unit", "lag"), acf, "autocorrelation", "1"),
-        "tau_ac": variable(unit, spread(fit.tau), "autocorrelation time", steps),
-        "tau_ac_ci": variable(
-            ("ci_bound", "unit"), spread(bounds), "95 % interval of: autocorrelation time", steps
-        ),
-        "tau_ac_model": variable(unit, spread(fit.n_terms), "number of exponentials", "1"),
-        "tau_ac_fast": variable(unit, spread(fit.fast), "faster autocorrelation time", steps),
-        "tau_lag1": variable(unit, spread(lag_one), "time constant from lag 1", steps),
-        "tau_integrated": variable(unit, spread(integrated), "integrated time", steps),
-        "tau_population": variable((), fit.tau[-1], "time constant of the population", steps),
-        "tau_population_ci": variable(
-            ("ci_bound",), bounds[:, -1], "95 % interval of: time constant of the population", steps
-        ),
-    }
-
-
-def _resampled(
-    covariance: np.ndarray, fit: Decay, length: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Return 95 % intervals (2, U + 1) by resampling trials, refitting the chosen model."""
-    n_trials = len(covariance)
-    weights = rng.multinomial(n_trials, np.full(n_trials, 1 / n_trials), _REPLICATES) / n_trials
-    two = np.flatnonzero(fit.n_terms == 2)
-    replicates = []
-    for some in np.array_split(weights, max(1, weights.size * covariance.shape[2] // _TOGETHER)):
-        mean = np.moveaxis(np.tensordot(some, covariance, axes=1), 1, 2)  # (R, U, K + 1)
-        rows = np.concatenate([mean, mean.sum(axis=1, keepdims=True)], axis=1)
-        rows = rows / rows[:, :, :1]
-        tau = _fitted(rows, length, n_trials, both=False)
-        if len(two):
-            tau[:, two] = _fitted(rows[:, two], length, n_trials, both=True)
-        replicates.append(tau)
-    bounds = np.percentile(np.concatenate(replicates), CI, axis=0, method="inverted_cdf")
-    # Few trials make percentiles too narrow, by the same factor as normal quantiles.
-    wider = stdtrit(n_trials - 1, 0.975) / Z
-    with np.errstate(divide="ignore", invalid="ignore"):
-        widened = fit.tau * np.exp(wider * np.log(bounds / fit.tau))
-    return np.asarray(np.where(np.isfinite(widened), widened, bounds))
-
-
-def _fitted(rows: np.ndarray, length: int, n_trials: int, both: bool) -> np.ndarray:
-    """Return time constants (R, U) of autocorrelations (R, U, K + 1), by one or by two."""
-    fit = fit_decay(
-        rows.reshape(-1, rows.shape[2]),
-        length,
-        n_trials,
-        both=both,
-        needed=lambda tau: np.full_like(tau, -np.inf),
-    )
-    tau: np.ndarray = fit.tau.reshape(rows.shape[:2])
-    return tau
-
-
 def _of_units(model: object, batch: Tensor | Batch, of: StateMap) -> np.ndarray:
-    if not isinstance(model, SequenceModule):
+    if not isinstance(model, nn.Module):
         return np.full(of.size, np.nan)
     x = batch.inputs if isinstance(batch, Batch) else batch
     like = next(model.parameters())
@@ -306,7 +192,7 @@ def _linear(
 
 def _gradient(model: object, batch: Tensor | Batch) -> dict[str, xr.Variable]:
     """Return the time constant of the tail of the gradient profile, if the model has outputs."""
-    if not isinstance(model, Model):
+    if not isinstance(model, WholeModel):
         return {}
     try:
         profile = gradient_profile(model, batch)

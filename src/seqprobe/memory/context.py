@@ -111,7 +111,10 @@ def context_use(
     if spec.output_kind == "regression":
         unit = float(targets[:, times].double().flatten(0, 1).var(dim=0, unbiased=False).sum())
         if not unit > 0:
-            raise UsageError("targets never vary, so that a loss has no unit; give other sequences")
+            raise UsageError(
+                "targets never vary, or there are none, so that a loss has no unit; give other"
+                " sequences"
+            )
     with borrowed(model), torch.no_grad():
         check_causal(model, x)
 

@@ -62,6 +62,7 @@ from seqprobe.plots.readers import (
     quantised_bits_figure,
 )
 from seqprobe.plots.recall_capacity import recall_accuracy, recall_capacity, recall_capacity_figure
+from seqprobe.plots.recordings import decode, decode_error, decode_figure, recorded_timescales
 from seqprobe.plots.speed_map import slow_points, slow_points_figure, speed_map, speed_map_figure
 from seqprobe.plots.state_dimension import (
     capacity_summary,
@@ -94,6 +95,9 @@ __all__ = [
     "cover_capacity_figure",
     "cumulated_variance",
     "cumulative_share",
+    "decode",
+    "decode_error",
+    "decode_figure",
     "degeneracy_by_factor",
     "degeneracy_by_setting",
     "degeneracy_figure",
@@ -133,6 +137,7 @@ __all__ = [
     "recall_accuracy",
     "recall_capacity",
     "recall_capacity_figure",
+    "recorded_timescales",
     "save",
     "slow_points",
     "slow_points_figure",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from seqprobe.arrays import Recorded
 from seqprobe.degeneracy.representation.cca import CCA, PWCCA, SVCCA, directed_pwcca, svcca
 from seqprobe.degeneracy.representation.cka import CKA, CKA_DEBIASED
 from seqprobe.degeneracy.representation.distance import Distance
@@ -26,14 +27,15 @@ DISTANCES: dict[str, Distance[Any]] = {measure.name: measure for measure in _ALL
 
 
 def pairwise(
-    xs: Sequence[np.ndarray], distances: Iterable[str] = tuple(DISTANCES)
+    xs: Sequence[Recorded], distances: Iterable[str] = tuple(DISTANCES)
 ) -> dict[str, np.ndarray]:
     """Return the distances of all pairs of networks, by every measure named.
 
     Parameters
     ----------
     xs
-        Activations of N networks on the same m samples, (m, n_i) each; numbers of units may differ.
+        Activations of N networks on the same m samples, (m, n_i) or (N, T, n_i) each, or with the
+        dimensions ``trial``, ``time``, ``unit`` in any order; numbers of units may differ.
     distances
         Names from `DISTANCES`.
 

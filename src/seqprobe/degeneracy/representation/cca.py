@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqprobe.arrays import Recorded, as_samples
 from seqprobe.capacity.spectra import count_above, quantile_dimension
 from seqprobe.degeneracy.representation.distance import Distance, centred, check_pair
 from seqprobe.errors import UsageError
@@ -64,7 +65,7 @@ def _mean_distance(p: Space, q: Space) -> float:
     return max(0.0, float(1 - rho.mean()))  # a correlation may be above 1 by rounding
 
 
-def directed_pwcca(x: np.ndarray, y: np.ndarray) -> float:
+def directed_pwcca(x: Recorded, y: Recorded) -> float:
     """Return 1 less the canonical correlations averaged by how much of X each direction holds.
 
     ``1 - sum_i a_i rho_i / sum_i a_i`` with ``a_i = sum_j |<h_i, x_j>|`` over the units x_j of X
@@ -94,6 +95,7 @@ def directed_pwcca(x: np.ndarray, y: np.ndarray) -> float:
     permutations, signs and a common scale leave them. Where correlations coincide, their directions
     and so their weights are arbitrary within the space they span. Cost: O(m n^2 + n^3).
     """
+    x, y = as_samples(x), as_samples(y)
     check_pair(x, y)
     return _weighted_distances(_space(x), _space(y))[0]
 

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from seqprobe.arrays import Recorded, as_samples
 from seqprobe.errors import UsageError
 
 __all__ = ["Distance", "centred", "check_pair"]
@@ -24,7 +25,8 @@ class Distance(Generic[P]):
 
     0 is the same up to `invariant_to`, larger is further apart: similarities are subtracted from 1.
     Activations are samples x units, (m, n_x) and (m, n_y), and need not be centred; row i of both
-    is the same sample. All measures ignore a constant added to a unit.
+    is the same sample. Of (N, T, n), or of the dimensions ``trial``, ``time``, ``unit`` in any
+    order, every step is a sample. All measures ignore a constant added to a unit.
 
     Attributes
     ----------
@@ -65,7 +67,7 @@ class Distance(Generic[P]):
     prepare: Callable[[np.ndarray], P]
     between: Callable[[P, P], float]
 
-    def __call__(self, x: np.ndarray, y: np.ndarray) -> float:
+    def __call__(self, x: Recorded, y: Recorded) -> float:
         """Return the distance between activations (m, n_x) and (m, n_y).
 
         Raises
@@ -74,11 +76,12 @@ class Distance(Generic[P]):
             If the numbers of samples differ, or activations are not finite, never vary, or are too
             few for the measure.
         """
+        x, y = as_samples(x), as_samples(y)
         check_pair(x, y)
         return self.between(self.prepare(x), self.prepare(y))
 
     def matrix(
-        self, xs: Sequence[np.ndarray], pairs: Iterable[tuple[int, int]] | None = None
+        self, xs: Sequence[Recorded], pairs: Iterable[tuple[int, int]] | None = None
     ) -> np.ndarray:
         """Return the distances (N, N) of pairs of N networks, each prepared once.
 
@@ -95,9 +98,10 @@ class Distance(Generic[P]):
             As for a pair; the message says which networks.
         """
         prepared = []
-        for i, x in enumerate(xs):
+        samples = [as_samples(x, f"activations of network {i}") for i, x in enumerate(xs)]
+        for i, x in enumerate(samples):
             try:
-                check_pair(xs[0], x)
+                check_pair(samples[0], x)
                 prepared.append(self.prepare(x))
             except UsageError as error:
                 raise UsageError(f"network {i}: {error}") from None

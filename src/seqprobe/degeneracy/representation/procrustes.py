@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from seqprobe.arrays import Recorded, as_samples
 from seqprobe.degeneracy.representation.distance import Distance, centred, check_pair
 
 __all__ = ["PROCRUSTES", "euclidean_procrustes"]
@@ -11,7 +12,7 @@ __all__ = ["PROCRUSTES", "euclidean_procrustes"]
 _CLOSE = 1 - 1e-6  # a cosine from which on its arccos loses more digits than the residual has
 
 
-def euclidean_procrustes(x: np.ndarray, y: np.ndarray) -> float:
+def euclidean_procrustes(x: Recorded, y: Recorded) -> float:
     """Return ``min_Q ||X - Y Q||_F`` over orthogonal Q, in units of the activations.
 
     Parameters
@@ -36,6 +37,7 @@ def euclidean_procrustes(x: np.ndarray, y: np.ndarray) -> float:
     Schonemann 1966 (doi 10.1007/BF02289451); Williams et al. 2021 (arXiv 2110.14739). Cost:
     O(m n^2 + n^3).
     """
+    x, y = as_samples(x), as_samples(y)
     check_pair(x, y)
     return _residual(centred(x), centred(y))
 
