@@ -17,10 +17,14 @@ __all__ = [
     "Trace",
     "__version__",
     "activations",
+    "adapters",
     "build_model",
     "capacity",
+    "data",
     "degeneracy",
     "dynamics",
+    "from_arrays",
+    "from_huggingface",
     "load",
     "load_checkpoint",
     "make_task",
@@ -28,6 +32,7 @@ __all__ = [
     "plots",
     "studies",
     "train",
+    "wrap",
 ]
 
 _HOME = {
@@ -35,18 +40,35 @@ _HOME = {
     "Spec": "seqprobe.spec",
     "Trace": "seqprobe.models",
     "build_model": "seqprobe.models",
+    "from_arrays": "seqprobe.tasks",
+    "from_huggingface": "seqprobe.adapters",
     "load": "seqprobe.training",
     "load_checkpoint": "seqprobe.training",
     "make_task": "seqprobe.tasks",
     "train": "seqprobe.training",
+    "wrap": "seqprobe.adapters",
 }
-_ROOMS = ("activations", "capacity", "degeneracy", "dynamics", "memory", "plots", "studies")
+_ROOMS = (
+    *("activations", "adapters", "capacity", "data", "degeneracy", "dynamics", "memory"),
+    *("plots", "studies"),
+)
 
 if TYPE_CHECKING:
-    from seqprobe import activations, capacity, degeneracy, dynamics, memory, plots, studies
+    from seqprobe import (
+        activations,
+        adapters,
+        capacity,
+        data,
+        degeneracy,
+        dynamics,
+        memory,
+        plots,
+        studies,
+    )
+    from seqprobe.adapters import from_huggingface, wrap
     from seqprobe.models import Trace, build_model
     from seqprobe.spec import Spec
-    from seqprobe.tasks import Batch, make_task
+    from seqprobe.tasks import Batch, from_arrays, make_task
     from seqprobe.training import load, load_checkpoint, train
 
 

@@ -283,8 +283,9 @@ class _Recording:
             found[name] = _Constant(dims, array, {"long_name": long_name, "units": units})
 
         put("inputs", batch.inputs, "input", "input")
-        same = batch.targets.shape[-1] == self.model.spec.output_size
-        put("targets", batch.targets, "output" if same else "target", "target")
+        if not bool(batch.targets.isnan().all()):  # given sequences may come without
+            same = batch.targets.shape[-1] == self.model.spec.output_size
+            put("targets", batch.targets, "output" if same else "target", "target")
         if batch.mask is not None:
             put("mask", batch.mask, "", "1 where an output is scored")
         for name, condition in self.trials.conditions(batch).items():

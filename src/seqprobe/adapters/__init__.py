@@ -7,7 +7,7 @@ from seqprobe.adapters.specimen import Specimen, of_factory, of_folder
 from seqprobe.adapters.stepped import Steps
 from seqprobe.adapters.torch_rnn import from_torch, to_torch
 from seqprobe.adapters.weights import WEIGHT_SUFFIXES, fill, read_weights
-from seqprobe.adapters.wrap import wrap
+from seqprobe.adapters.wrapping import wrap
 
 __all__ = [
     "WEIGHT_SUFFIXES",

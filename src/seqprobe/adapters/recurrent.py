@@ -82,7 +82,11 @@ class RecurrentModel(ForeignModel):
             for weight in part.parameters()
         ]
         if self._built[0] != key:
-            self._built = (key, [from_torch(p).eval().requires_grad_(False) for p in parts])
+            built = [from_torch(part).eval() for part in parts]
+            for core in built:
+                for weight in core.parameters():
+                    weight.requires_grad = False  # requires_grad_ refuses inside of torch.func
+            self._built = (key, built)
         return self._built[1]
 
     def _part(self, path: str) -> nn.Module:
@@ -97,6 +101,8 @@ class RecurrentModel(ForeignModel):
 
     def init_state(self, batch: int) -> State:
         """Return the state before the first input: what the module itself starts from."""
+        if not self.causal:
+            raise self._stateless()
         if not any(self._learned):
             return self._zero_state(batch)
         like = next(self.module.parameters())
@@ -129,6 +135,8 @@ class RecurrentModel(ForeignModel):
 
     def state_size(self, length: int) -> int:
         """Return the number of reals of all recurrent modules, whatever the length."""
+        if not self.causal:
+            raise self._stateless()
         return sum(core.state_size(length) for core in self._stacks())
 
     def forward(

@@ -13,9 +13,9 @@ from torch import nn
 
 from seqprobe.adapters.factory import build
 from seqprobe.adapters.foreign import ForeignModel
-from seqprobe.adapters.huggingface import from_huggingface, text_batch
+from seqprobe.adapters.huggingface import HuggingFaceModel, from_huggingface, text_batch
 from seqprobe.adapters.weights import fill, read_weights
-from seqprobe.adapters.wrap import wrap
+from seqprobe.adapters.wrapping import wrap
 from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.files import sha256
 from seqprobe.models import WholeModel, count_parameters
@@ -147,11 +147,12 @@ def of_folder(path: Path, source: Task | Path) -> Specimen:
         )
     if isinstance(source, ArraysTask):
         _meet(model, source, is_part=False)
+    facts = model.attrs()
     model.origin = Origin(
         path=str(path),
-        sha256=model.source["sha256"],
+        sha256=str(facts["sha256"]),
         task=source.name,
-        model_config=json.dumps(dict(model.source), sort_keys=True),
+        model_config=json.dumps(facts, sort_keys=True),
         task_config=json.dumps(dataclasses.asdict(source.config), sort_keys=True),
     )
     return Specimen(model, source, model.origin, _remark(model))
@@ -202,11 +203,14 @@ def _remark(model: WholeModel) -> str:
         reals = model.state_size(1)
     except SeqprobeError as error:
         return str(error)
-    agreement = getattr(model, "agreement", None)
-    if not isinstance(model, ForeignModel) or agreement is None:
+    if not model.stepwise:
         return f"{model.name}: the output of the named part, {reals} reals per step, is the state"
-    apart = max(agreement.output, agreement.state)
-    return (
-        f"{model.name}: a state of {reals} reals ({', '.join(model.init_state(1))}); stepping and"
-        f" reading at once agree to {apart:.0e} over {agreement.steps} steps"
-    )
+    said = f"{model.name}: a state of {reals} reals ({', '.join(model.init_state(1))})"
+    if isinstance(model, ForeignModel) and model.agreement is not None:
+        apart, steps = max(model.agreement.output, model.agreement.state), model.agreement.steps
+    elif isinstance(model, HuggingFaceModel) and model.verified is not None:
+        said = f"{model.name}: a state of {reals} reals after a token"
+        apart, steps = max(model.verified.outputs, model.verified.state), model.verified.tokens
+    else:  # a plug-in's adapter answers for itself
+        return said
+    return f"{said}; stepping and reading at once agree to {apart:.0e} over {steps} steps"

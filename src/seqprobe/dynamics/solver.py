@@ -297,6 +297,8 @@ def descend(problem: Problem, out: Outcome, known: Roots) -> None:
 
 
 def _levenberg_marquardt(problem: Problem, rows: Tensor, known: Roots, out: Outcome) -> None:
+    if not len(rows):  # a model that is differentiated by torch.func cannot take no rows
+        return
     y = out.y[rows]
     r, q = problem.residual(y)
     damping, growth = torch.full_like(q, 1e-2), torch.full_like(q, 2.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from seqprobe.state import State
 __all__ = ["POSITION", "DynamicMemory"]
 
 POSITION = "position"
-_UNLIMITED = (0.0, math.inf)
 _KERNEL = "mamba2_selective_state_update"
 
 
@@ -54,12 +52,11 @@ class DynamicMemory(Memory):
     @classmethod
     def prepare(cls, network: Any) -> None:
         """Take plain operations in place of functions with a first derivative only."""
-        source = sys.modules[type(network).__module__]
         for module in network.modules():
-            if hasattr(module, "use_mambapy"):
+            if "use_mambapy" in vars(module):
                 module.use_mambapy = False
             if type(module).__name__ == "BloomGelu":
-                module.forward = source.bloom_gelu_forward
+                module.forward = sys.modules[type(module).__module__].bloom_gelu_forward
 
     def arguments(self) -> dict[str, Any]:
         """Return the cache, and the position of the token after it."""
@@ -78,13 +75,14 @@ class DynamicMemory(Memory):
     @contextmanager
     def around(self) -> Iterator[None]:
         """Let a step keep to the limits of the time step, which sequences are held to."""
-        source = sys.modules[type(self.network).__module__]
-        limits = {getattr(m, "time_step_limit", _UNLIMITED) for m in self.network.modules()}
-        if self.state is None or limits <= {_UNLIMITED} or not hasattr(source, _KERNEL):
+        limited = (m for m in self.network.modules() if "time_step_limit" in vars(m))
+        mixer = None if self.state is None else next(limited, None)
+        source = sys.modules[type(mixer).__module__]
+        if mixer is None or not hasattr(source, _KERNEL):
             yield
             return
-        (limit,) = limits - {_UNLIMITED}
-        with mock.patch.object(source, _KERNEL, _limited(getattr(source, _KERNEL), limit)):
+        kernel = _limited(getattr(source, _KERNEL), tuple(mixer.time_step_limit))
+        with mock.patch.object(source, _KERNEL, kernel):
             yield
 
     def kept(self) -> list[Tensor]:
@@ -164,7 +162,10 @@ class DynamicMemory(Memory):
 
 
 def _limited(kernel: Callable[..., Tensor], limit: tuple[float, float]) -> Callable[..., Tensor]:
-    """Return a kernel for one token that clamps the time step, as that for sequences does."""
+    """Return a kernel for one token that clamps the time step, as that for sequences does.
+
+    The limits are the same in all layers of a network.
+    """
 
     def update(
         state: Tensor,

@@ -45,6 +45,11 @@ class Call(TorchFunctionMode):
         self.kept = {id(tensor): tensor for tensor in kept}
         self.written: dict[int, Tensor] = {}
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to do."""
+        return self.lift or bool(self.kept)
+
     def __torch_function__(
         self,
         func: Callable[..., Any],

@@ -51,7 +51,7 @@ FAMILIES = (
     Family("mamba", ("mamba", "falcon_mamba", "mamba2"), recurrent="ssm"),
     Family(
         "mamba with attention",
-        (*("jamba", "bamba", "zamba2", "granitemoehybrid", "falcon_h1", "nemotron_h"),),
+        ("jamba", "bamba", "zamba2", "granitemoehybrid", "falcon_h1", "nemotron_h"),
         recurrent="ssm",
     ),
     Family(

@@ -256,21 +256,31 @@ class HuggingFaceModel(WholeModel):
         if self.family is not None:
             memory = self.family.memory(self.network, state, self.family.recurrent, len(x))
         arguments = {} if memory is None else memory.arguments()
-        kept = () if memory is None else memory.kept()
+        call = Call(x.dtype == torch.float64, () if memory is None else memory.kept())
+        watched = call if call.is_needed else nullcontext()  # it costs a little in every operation
         around = nullcontext() if memory is None else memory.around()
-        with Call(x.dtype == torch.float64, kept) as call, around, self._traced(trace) as extra:
+        with watched, around, self._traced(trace) as extra:
             try:
                 out = self.network(
                     inputs_embeds=x, use_cache=memory is not None, **arguments, **extra
                 )
             except IndexError:
-                raise UsageError(
-                    f"sequence runs beyond the learned positions of '{self.name}' (allowed:"
-                    f" {getattr(self.network.config, 'max_position_embeddings', 'fewer')} tokens)"
-                ) from None
+                self._check_positions(x.shape[1], state or {})
+                raise
         if trace is not None:
             _put_internals(trace, out)
         return out.logits, {} if memory is None else memory.read(call.written), memory
+
+    def _check_positions(self, tokens: int, state: State) -> None:
+        """Say so if a sequence has more tokens than there are learned positions."""
+        allowed = getattr(self.network.config, "max_position_embeddings", None)
+        before = (part.shape[2] for name, part in state.items() if name.endswith(".key"))
+        tokens += max(before, default=0)
+        if allowed is not None and tokens > allowed:
+            raise UsageError(
+                f"sequence has {tokens} tokens, '{self.name}' has learned {allowed} positions"
+                f" (allowed: up to {allowed} tokens)"
+            ) from None
 
     @contextmanager
     def _traced(self, trace: Trace | None) -> Iterator[dict[str, bool]]:

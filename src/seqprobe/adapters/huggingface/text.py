@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,8 +11,10 @@ from torch import Tensor
 from seqprobe.adapters.huggingface.library import one_line, quiet, transformers
 from seqprobe.errors import NotApplicableError, UnreadableFileError, UsageError
 from seqprobe.seeding import generator
-from seqprobe.spec import Spec
 from seqprobe.tasks import Batch
+
+if TYPE_CHECKING:
+    from seqprobe.adapters.huggingface.model import HuggingFaceModel
 
 __all__ = ["Text", "encode", "text_batch"]
 
@@ -86,15 +88,8 @@ def encode(text: Text, vocabulary: int, prompts: str | list[str], length: int | 
     return _checked(tokens, vocabulary)
 
 
-class _Reader(Protocol):
-    """What `text_batch` needs of a model."""
-
-    text: Text
-    spec: Spec
-
-
 def text_batch(
-    model: _Reader,
+    model: HuggingFaceModel,
     source: str | Path,
     length: int,
     sequences: int | None = None,

@@ -4,50 +4,33 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from seqprobe.adapters.huggingface.calls import Call
 from seqprobe.errors import NotApplicableError, SeqprobeError
-from seqprobe.models import Trace, count_parameters
+from seqprobe.models import count_parameters
 from seqprobe.models.access import float64_twin
 from seqprobe.seeding import generator
-from seqprobe.spec import Spec
-from seqprobe.state import State
 
-__all__ = ["Verification", "check_finite", "check_order", "check_step"]
+if TYPE_CHECKING:
+    from seqprobe.adapters.huggingface.model import HuggingFaceModel
+
+__all__ = ["Verification", "check_finite", "check_network", "check_step"]
 
 # Relative to the largest logit. In float64 rounding leaves 1e-14 in the tested families; lower
 # precisions round every layer, and a network of many layers loses a digit or two on the way.
 _TOLERANCES = {
     torch.float64: 1e-9,
-    torch.float32: 1e-3,
-    torch.float16: 5e-2,
-    torch.bfloat16: 2e-1,
+    torch.float32: 1e-4,
+    torch.float16: 2e-2,
+    torch.bfloat16: 1e-1,
 }
 _TWIN_UP_TO = 2**27  # parameters that are copied to float64, a gigabyte
 _TOKENS = 12
 _TOKENS_OF_LARGE = 4
-
-
-class _Model(Protocol):
-    """What the check needs of a model."""
-
-    name: str
-    network: Any
-    spec: Spec
-
-    def forward(
-        self, x: Tensor, state: State | None = None, trace: Trace | None = None
-    ) -> tuple[Tensor, State]: ...
-
-    def step(self, x_t: Tensor, state: State) -> tuple[Tensor, State]: ...
-
-    def init_state(self, batch: int) -> State: ...
-
-    def state_size(self, length: int) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -101,28 +84,43 @@ def check_finite(network: nn.Module) -> None:
             )
 
 
-def check_order(model: _Model) -> None:
-    """Refuse a network whose outputs depend on later tokens.
+def check_network(model: HuggingFaceModel) -> None:
+    """Refuse a network whose logits depend on later tokens, or on more than the embeddings.
 
     Raises
     ------
     NotApplicableError
-        If it looks ahead.
+        If they do.
+    SeqprobeError
+        If they are not finite.
     """
     tokens = _tokens(model, 1, _TOKENS_OF_LARGE)
     other = tokens.clone()
-    other[:, -1] = (other[:, -1] + 1) % model.spec.input_size
+    last = tokens.shape[1] - 1
+    other[:, last] = (other[:, last] + 1) % model.spec.input_size
     with torch.no_grad():
-        y, changed = (model.forward(x)[0][:, :-1] for x in (tokens, other))
-    found = _deviation(changed, y)
-    if not found <= _TOLERANCES[y.dtype]:
+        y, changed = (model(x)[0] for x in (tokens, other))
+        from_tokens = _from_tokens(model, tokens)
+    if not torch.isfinite(y).all():
+        raise SeqprobeError(
+            f"logits of '{model.name}' are not finite in {str(y.dtype).removeprefix('torch.')};"
+            " load it in a wider precision, or other weights"
+        )
+    found = _deviation(changed[:, :-1], y[:, :-1])
+    if found > _TOLERANCES[y.dtype]:
         raise NotApplicableError(
-            f"'{model.name}' is not causal: another token at step {_TOKENS_OF_LARGE - 1} changed"
+            f"'{model.name}' is not causal: another token at step {last} changed"
             f" earlier logits by {found:.1e} of the largest; use a network that reads forwards"
+        )
+    found = _deviation(y, from_tokens)
+    if found > _TOLERANCES[y.dtype]:
+        raise NotApplicableError(
+            f"'{model.name}' reads more of a token than its embedding: without it logits differ by"
+            f" {found:.1e} of the largest, so that there is no input to differentiate by"
         )
 
 
-def check_step(model: _Model) -> Verification:
+def check_step(model: HuggingFaceModel) -> Verification:
     """Compare the step with the network, and refuse to go on if they differ.
 
     Up to 134 million parameters that is done in float64 on a copy, with 12 tokens; for larger
@@ -134,15 +132,15 @@ def check_step(model: _Model) -> Verification:
         If they differ, with the numbers.
     """
     worker, length = model, _TOKENS_OF_LARGE
-    assert isinstance(model, nn.Module)
     if count_parameters(model) <= _TWIN_UP_TO:
-        worker, length = float64_twin(model), _TOKENS  # type: ignore[assignment]
+        worker, length = cast("HuggingFaceModel", float64_twin(model)), _TOKENS
     tokens = _tokens(worker, 2, length)
+    length = tokens.shape[1]
     with torch.no_grad():
         found = _deviations(worker, tokens)
     dtype = next(worker.network.parameters()).dtype
     result = Verification(length, str(dtype).removeprefix("torch."), _TOLERANCES[dtype], **found)
-    if not max(found.values()) <= result.tolerance:
+    if max(found.values()) > result.tolerance:
         numbers = ", ".join(f"{name} {value:.1e}" for name, value in found.items())
         raise NotApplicableError(
             f"the step of '{model.name}' does not compute what the network does: {numbers}"
@@ -152,9 +150,9 @@ def check_step(model: _Model) -> Verification:
     return result
 
 
-def _deviations(model: _Model, tokens: Tensor) -> dict[str, float]:
+def _deviations(model: HuggingFaceModel, tokens: Tensor) -> dict[str, float]:
     """Return the numbers of a `Verification`."""
-    y, end = model.forward(tokens)
+    y, end = model(tokens)
     state, before, rows = model.init_state(len(tokens)), model.init_state(len(tokens)), []
     for i, token in enumerate(tokens.unbind(1)):
         kept = state
@@ -162,17 +160,24 @@ def _deviations(model: _Model, tokens: Tensor) -> dict[str, float]:
         rows.append(y_t)
         if i == 0 and any(not torch.equal(kept[name], before[name]) for name in kept):
             raise NotApplicableError(f"a step of '{model.name}' writes over the state it is given")
-    with Call(y.dtype == torch.float64):
-        from_tokens = model.network(input_ids=tokens, use_cache=False).logits
     return {
         "outputs": _deviation(torch.stack(rows, dim=1), y),
         "state": max((_deviation(state[name], part) for name, part in end.items()), default=0.0),
-        "rows": _deviation(model.forward(tokens[:1])[0], y[:1]),
-        "embedding": _deviation(from_tokens, y),
+        "rows": _deviation(model(tokens[:1])[0], y[:1]),
+        "embedding": _deviation(_from_tokens(model, tokens), y),
     }
 
 
-def _tokens(model: _Model, rows: int, length: int) -> Tensor:
+def _from_tokens(model: HuggingFaceModel, tokens: Tensor) -> Tensor:
+    """Return the logits (B, T, V) of the network itself."""
+    with Call(next(model.network.parameters()).dtype == torch.float64):
+        logits: Tensor = model.network(input_ids=tokens, use_cache=False).logits
+    return logits
+
+
+def _tokens(model: HuggingFaceModel, rows: int, length: int) -> Tensor:
+    """Return random tokens, as many as there are learned positions if those are fewer."""
+    length = min(length, getattr(model.network.config, "max_position_embeddings", None) or length)
     drawn = generator(0, "verification").integers(model.spec.input_size, size=(rows, length))
     return torch.from_numpy(drawn).to(next(model.network.parameters()).device)
 
@@ -185,4 +190,6 @@ def _deviation(found: Tensor, wanted: Tensor) -> float:
         return 0.0
     largest = wanted.abs().amax().item()
     difference = (found - wanted).abs().amax().item()
-    return difference / largest if largest and math.isfinite(difference) else difference or 0.0
+    if not math.isfinite(difference):
+        return math.inf
+    return difference / largest if largest else difference

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from seqprobe.adapters.huggingface.memory import Memory
@@ -26,12 +25,10 @@ class XLSTMMemory(Memory):
 
     def __init__(self, network: nn.Module, state: State | None, recurrent: str, rows: int) -> None:
         super().__init__(network, state, recurrent, rows)
-        self.cache = _Cache(
-            {
-                i: tuple((state or self._blank(i))[f"layer{i}.{part}"] for part in _PARTS)
-                for i in range(len(self.network.backbone.blocks))
-            }
-        )
+        self.cache = _Cache({})
+        for i in range(len(self.network.backbone.blocks)):
+            given = self._blank(i) if state is None else state
+            self.cache.rnn_state[i] = tuple(given[f"layer{i}.{part}"] for part in _PARTS)
 
     @classmethod
     def prepare(cls, network: Any) -> None:
@@ -43,21 +40,15 @@ class XLSTMMemory(Memory):
         return {"cache": self.cache}
 
     def _blank(self, i: int) -> State:
-        """Return the state of a layer before the first token."""
+        """Return the state of a layer before the first token, in the precision of the weights."""
         # The sizes in the configuration are rounded to 64, those of the layers are not.
         layer = self.network.backbone.blocks[i].mlstm_layer
         heads = self.network.config.num_heads
         keys, values = layer.qk_dim // heads, layer.v_dim // heads
         like = next(self.network.parameters())
-        kept = getattr(torch, self.network.config.inference_state_dtype)
-        shapes = ((keys, values), (keys,), (1,))
         return {
-            f"layer{i}.{part}": torch.zeros(
-                (self.rows, heads, *shape),
-                dtype=torch.promote_types(like.dtype, kept),
-                device=like.device,
-            )
-            for part, shape in zip(_PARTS, shapes, strict=True)
+            f"layer{i}.{part}": like.new_zeros(self.rows, heads, *shape)
+            for part, shape in zip(_PARTS, ((keys, values), (keys,), (1,)), strict=True)
         }
 
     def kept(self) -> list[Tensor]:
