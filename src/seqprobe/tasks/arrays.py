@@ -265,8 +265,10 @@ def read_arrays(path: str | os.PathLike[str]) -> ArraysTask:
     if not path.is_file():
         raise UnreadableFileError(f"'{path}' does not exist; check the name")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        found = {"inputs": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        # A file of ours, because numpy leaves one open that is no archive.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            found = {"inputs": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UnreadableFileError(
             f"'{path}' is damaged, no file of arrays, or holds objects ({error})"
