@@ -42,6 +42,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/dynamics.py
 	$(BIN)/python benchmarks/capacity.py
 	$(BIN)/python benchmarks/seeds.py
+	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/studies.py folders
 
 clean:

@@ -67,7 +67,9 @@ class RecurrentModel(ForeignModel):
         self.causal = all(core.causal for core in self._stacks())
         self._direct = direct
         starts = [_given_state(self._part(path), call) for path, call in seen]
-        self._learned = [start is not None and bool(start[0].any()) for start in starts]
+        self._learned = [
+            start is not None and any(bool(part.any()) for part in start) for start in starts
+        ]
 
     def _stacks(self) -> list[Stack]:
         """Return our layers of every recurrent module, made anew when its weights have changed.
