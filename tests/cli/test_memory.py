@@ -95,7 +95,7 @@ def test_a_path_named_like_a_subcommand_is_written_with_its_folder(seqprobe: Seq
     assert seqprobe("memory ./profile --json --sequences 4").json["results"]
     result = seqprobe("memory profile --json")
     assert result.code == 2
-    assert "Missing argument" in result.error
+    assert "no CKPT was given" in result.error
 
 
 def test_length_and_lag(seqprobe: Seqprobe) -> None:
@@ -208,7 +208,7 @@ def test_nan_weights_fail_with_the_step(seqprobe: Seqprobe) -> None:
         ("memory zoo/rnn.pt --length 32", 2, "64 pixels, not 32"),
         ("memory zoo/gru.pt --max-lag 96", 2, "lag 96 does not fit sequences of 96 steps"),
         ("memory zoo/rnn.pt --sequences 451", 2, "test set of 'digits' has 450 images"),
-        ("memory --json", 2, "Missing argument"),
+        ("memory --json", 2, "no CKPT was given"),
     ],
 )
 def test_bad_input_gets_one_line(seqprobe: Seqprobe, line: str, code: int, message: str) -> None:

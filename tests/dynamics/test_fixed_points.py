@@ -139,7 +139,7 @@ def test_linear_map() -> None:
 
 
 @pytest.mark.parametrize("model", ["s4d", "mamba", "tcn"])
-@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_closed_forms_against_a_long_run(model: str, layers: int) -> None:
     network = build_model(model, SPEC, {"width": 4, "layers": layers})
     u = float64((3,))

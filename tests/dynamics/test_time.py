@@ -97,6 +97,7 @@ class TestLimitCycles:
         assert found.sizes["cycle"] == 0
         assert set(found["status"].values) <= {0, 4}
 
+    @pytest.mark.slow
     def test_a_torus_is_no_circle(self) -> None:
         """Two oscillators side by side, whose circles one by one are invariant but repel."""
         one, other = oscillator(0.3), oscillator(1.0)
@@ -130,6 +131,7 @@ class TestLyapunov:
         assert float(found["kaplan_yorke"]) == 0
         np.testing.assert_allclose(found["time_constant"], -1 / expected, rtol=0.01)
 
+    @pytest.mark.slow
     def test_the_logistic_map(self) -> None:
         found = lyapunov_spectrum(
             logistic(4.0), starts=torch.tensor([[0.3]]), n_steps=10_000, n_exponents=1
@@ -181,6 +183,7 @@ class TestLyapunov:
         spread = float(u.log().mean(dim=1).std()) / 8
         assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.2)
 
+    @pytest.mark.slow
     def test_intervals_cover(self) -> None:
         """Of one long record by blocks of time: the exponent of independent factors."""
         of = CallableMap(lambda x, u: u * x, 1, 1)
@@ -305,7 +308,7 @@ class TestAutocorrelation:
 
 
 class TestTimescales:
-    @pytest.mark.parametrize("tau", [5.0, 20.0])
+    @pytest.mark.parametrize("tau", [5.0, pytest.param(20.0, marks=pytest.mark.slow)])
     def test_a_leaky_unit_in_white_noise(self, tau: float) -> None:
         phi = float(np.exp(-1 / tau))
         of = CallableMap(lambda x, u: phi * x + u, 10, 10)  # ten units, each with its own noise
@@ -372,6 +375,7 @@ class TestTimescales:
         assert float(found["tau_ac_ci"][1, 0]) > 100
         assert float(found["tau_eigenvalue"][0]) == np.inf
 
+    @pytest.mark.slow
     def test_few_long_records(self) -> None:
         of = CallableMap(lambda x, u: 0.9 * x + u, 1, 1)
         found = timescales(of, float64((2, 2000, 1)), n_exponents=1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqprobe.errors import UsageError, suggestion
 from seqprobe.models import StateKind, Trace, WholeModel
-from seqprobe.models.access import first_output
+from seqprobe.models.access import first_output, kept_reals
 from seqprobe.state import State
 
 __all__ = ["GROUPS", "Column", "Step", "plan", "steps"]
@@ -151,9 +151,10 @@ def steps(model: WholeModel, x: Tensor, names: Sequence[str]) -> Iterator[Step]:
         Patterns of the internals that are wanted.
     """
     if not model.stepwise:
-        y, states = first_output(model, x), model.streamed(x)
-        for y_t, state_t in zip(y.unbind(1), states.unbind(1), strict=True):
-            yield Step(y_t, {"state": state_t}, Trace())
+        y = first_output(model, x)
+        states = model.streamed(x) if kept_reals(model, 1) > 0 else None
+        for t in range(x.shape[1]):
+            yield Step(y[:, t], {} if states is None else {"state": states[:, t]}, Trace())
         return
     state = model.init_state(len(x))
     for t in range(x.shape[1]):  # nothing is differentiated: indexing costs nothing
@@ -163,8 +164,10 @@ def steps(model: WholeModel, x: Tensor, names: Sequence[str]) -> Iterator[Step]:
 
 
 def _two_steps(model: WholeModel, x: Tensor) -> tuple[Step, Step]:
-    first, *rest = steps(model, torch.cat([x, x], dim=1)[:, :2], ["*"])
-    return first, rest[0]
+    x = torch.cat([x, x], dim=1)[:, :2] if model.stepwise and x.shape[1] == 1 else x
+    made = steps(model, x[:, :2] if model.stepwise else x, ["*"])
+    first = next(made)
+    return first, next(made, first)
 
 
 def _reals(tensor: Tensor) -> Tensor:

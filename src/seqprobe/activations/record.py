@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections import deque
@@ -25,7 +26,7 @@ from seqprobe.activations.trials import DRAWN, Trials
 from seqprobe.errors import SeqprobeError, UsageError
 from seqprobe.files import atomic, check_output
 from seqprobe.models import WholeModel
-from seqprobe.models.access import borrowed, like_parameters, refuse_lookahead
+from seqprobe.models.access import borrowed, kept_reals, like_parameters, refuse_lookahead
 from seqprobe.tasks import Batch, Task
 
 __all__ = ["Compression", "Precision", "record"]
@@ -118,6 +119,8 @@ def record(
     what = [what] if isinstance(what, str) else list(what)
     _check(what, every, dtype, compression)
     refuse_lookahead(model, "it has no state between the past and the future to record")
+    if "states" in what and not model.stepwise and math.isnan(kept_reals(model, 1)):
+        model.init_state(1)  # says why there are none
     every_trial = Trials.of(source, trials, length, seed)
     task = every_trial.task
     with borrowed(model), torch.no_grad():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,24 @@ def build(named: str) -> nn.Module:
         If it raises; the message names the line.
     """
     where, colon, name = named.partition(":")
-    if not (where and colon and name):
-        raise UsageError(f"--model is '{named}' (allowed: package.module:function)")
+    if not (colon and name.isidentifier() and all(p.isidentifier() for p in where.split("."))):
+        hint = "; leave out .py" if where.endswith(".py") else ""
+        raise UsageError(f"--model is '{named}' (allowed: package.module:function){hint}")
     function = _function(named, where, name)
     try:
-        made = function()
+        with suppress(ValueError):  # one in C says nothing of itself
+            inspect.signature(function).bind()
+    except TypeError as error:
+        raise UsageError(
+            f"factory '{named}' cannot be called without arguments ({error}); write a function that"
+            " gives them"
+        ) from None
+    try:
+        with redirect_stdout(sys.stderr):  # what it prints is not our data
+            made = function()
     except SeqprobeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SeqprobeError(f"factory '{named}' fails: {_said(error)}") from error
     if not isinstance(made, nn.Module):
         raise UsageError(
@@ -53,7 +65,8 @@ def _function(named: str, where: str, name: str) -> Any:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        module = importlib.import_module(where)
+        with redirect_stdout(sys.stderr):
+            module = importlib.import_module(where)
     except ModuleNotFoundError as error:
         if error.name is not None and (where + ".").startswith(error.name + "."):
             raise UsageError(
@@ -61,7 +74,7 @@ def _function(named: str, where: str, name: str) -> Any:
                 " installed ones; run from the folder that holds it, or set PYTHONPATH"
             ) from None
         raise SeqprobeError(f"--model '{named}': importing it fails: {_said(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SeqprobeError(f"--model '{named}': importing it fails: {_said(error)}") from error
     found = getattr(module, name, None)
     if not callable(found):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from seqprobe.adapters.form import Form
-from seqprobe.adapters.intercept import calls
 from seqprobe.errors import NotApplicableError
 from seqprobe.models import Trace, WholeModel
 from seqprobe.models.access import like_parameters
 from seqprobe.spec import Spec
 from seqprobe.state import State
 
-__all__ = ["Agreement", "ForeignModel", "HookedModel"]
+__all__ = ["TOLERANCE", "Agreement", "ForeignModel", "HookedModel", "compare"]
+
+# Of the largest value; modules that refuse double precision are compared in their own.
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,20 @@ class Agreement:
         Largest difference, as a part of the largest value; NaN where there is nothing to compare.
     steps
         Number of steps compared.
+    dtype
+        Precision of the comparison.
     """
 
     output: float
     state: float
     steps: int
+    dtype: str
+
+    @property
+    def good(self) -> bool:
+        """True if the two are the same function, up to rounding."""
+        allowed = TOLERANCE[self.dtype]
+        return all(d <= allowed or math.isnan(d) for d in (self.output, self.state))
 
 
 class ForeignModel(WholeModel):
@@ -59,6 +71,7 @@ class ForeignModel(WholeModel):
 
     # Matrix products of other sizes may be rounded otherwise.
     exact_causality = False
+    stepwise = False
 
     def __init__(
         self, module: nn.Module, form: Form, spec: Spec, name: str, why_no_state: str = ""
@@ -101,12 +114,7 @@ class ForeignModel(WholeModel):
                 f"{self.name} has {what}, so that nothing is read at every step; name the part to"
                 " look into (--state NAME, or seqprobe.wrap(module, batch, state=NAME))"
             )
-        head = self.module.get_submodule(self.form.head)
-        with calls(self.module, type(head)) as seen:
-            self.form.run(self.module, x)
-        read: Tensor = next(call.read for path, call in reversed(seen) if path == self.form.head)
-        order = self.form.head_reads
-        return read.mT if order == "bdt" else read.transpose(0, 1) if order == "tbd" else read
+        return self.form.before_head(self.module, x)
 
     def forward(
         self, x: Tensor, state: State | None = None, trace: Trace | None = None
@@ -117,7 +125,24 @@ class ForeignModel(WholeModel):
         """
         if state or trace is not None:
             raise self._stateless()
-        return self.form.run(self.module, x), {}
+        return self.outputs(x), {}
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return (B, T, K) of whole sequences, by the user's forward.
+
+        Raises
+        ------
+        NotApplicableError
+            If there is no gradient where one is asked for.
+        """
+        y = self.form.run(self.module, x)
+        if torch.is_grad_enabled() and x.requires_grad and not y.requires_grad:
+            raise NotApplicableError(
+                f"forward of {self.name} runs without gradients (torch.no_grad, detach), or does"
+                " not use its input; remove that, or use a measure without gradients"
+                " (total-effect, substitution, context)"
+            )
+        return y
 
     def _stateless(self) -> NotApplicableError:
         return NotApplicableError(self._why_no_state)
@@ -129,8 +154,6 @@ class HookedModel(ForeignModel):
     It cannot be stepped: whole sequences go in. Measures of recorded states take it.
     """
 
-    stepwise = False
-
     def state_size(self, length: int) -> int:
         """Return the size H of what the part returns, whatever the length."""
         return self.spec.output_size
@@ -139,9 +162,7 @@ class HookedModel(ForeignModel):
         """Return the part's output at every step, (B, T, H)."""
         return self.form.run(self.module, x)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Return the part's output at every step, (B, T, H)."""
-        return self.form.run(self.module, x)
+    features = streamed
 
 
 def compare(
@@ -162,7 +183,8 @@ def compare(
     if pooled:
         y, stepped = y[:, -1:], stepped[:, -1:]
     states = [_distance(state[part], after[part]) for part in after]
-    return Agreement(_distance(stepped, y), max(states, default=float("nan")), x.shape[1])
+    dtype = str(y.dtype).removeprefix("torch.")
+    return Agreement(_distance(stepped, y), max(states, default=math.nan), x.shape[1], dtype)
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

@@ -51,6 +51,8 @@ class RecurrentModel(ForeignModel):
         True if the only recurrent module reads the inputs, or their embedding, as they are.
     """
 
+    stepwise = True
+
     def __init__(
         self,
         module: nn.Module,
@@ -63,6 +65,8 @@ class RecurrentModel(ForeignModel):
         both_ways = f"{name} reads its sequences in both directions and has no step"
         super().__init__(module, form, spec, name, f"{both_ways}; use a causal model")
         self.paths = [path for path, _ in seen]
+        for path in self.paths:
+            _check_hooks(path, self._part(path))
         self._built: tuple[object, list[Stack]] = (None, [])
         self.causal = all(core.causal for core in self._stacks())
         self._direct = direct
@@ -115,7 +119,7 @@ class RecurrentModel(ForeignModel):
         state = self._zero_state(batch)
         for path, call in recurrent_parts(self.module, self.form, x):
             found = _given_state(self._part(path), call)
-            if found is not None:
+            if found is not None and path in self.paths:
                 state |= self._named(path, found)
         return state
 
@@ -153,7 +157,7 @@ class RecurrentModel(ForeignModel):
         if state is not None or trace is not None:
             return self._scanned(x, self.init_state(len(x)) if state is None else state, trace)
         with calls(self.module, *RECURRENT) as seen:
-            y = self.form.run(self.module, x)
+            y = self.outputs(x)
         last = dict(seen)  # of a cell that is called at every step, the last call
         after: State = {}
         for path in self.paths:
@@ -225,6 +229,18 @@ class RecurrentModel(ForeignModel):
             return _as_torch(part, h, made, len(core.layers))
 
         return forward
+
+
+def _check_hooks(path: str, part: nn.Module) -> None:
+    """Refuse weights that are made anew before every call: they may be those of the last one."""
+    makers = ("WeightNorm", "SpectralNorm")
+    made = [type(h).__name__ for h in part._forward_pre_hooks.values()]
+    wrong = [name for name in made if name in makers]
+    if wrong:
+        raise NotApplicableError(
+            f"'{path}' has weights that a hook ({wrong[0]}) makes at every call; use"
+            " torch.nn.utils.parametrizations instead"
+        )
 
 
 def _batch_first(part: nn.Module) -> bool:

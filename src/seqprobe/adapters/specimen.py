@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from seqprobe.adapters.factory import build
@@ -100,7 +101,12 @@ def of_factory(path: Path | None, factory: str, task: Task, state: str | None = 
     module.eval()
     batch = task.batch("test", _few(task))
     own = isinstance(task, ArraysTask)
-    model = wrap(module, batch, state=state, spec=None if own else task.spec)
+    try:
+        model = wrap(module, batch, state=state, spec=None if own else task.spec)
+    except SeqprobeError as error:
+        kind = "tokens" if task.spec.input_kind == "token" else "inputs per step"
+        what = "" if own else f" (task '{task.name}' has {task.spec.input_size} {kind})"
+        raise type(error)(f"{error}{what}") from error
     if isinstance(task, ArraysTask):
         _meet(model, task, is_part=state is not None)
     how: dict[str, object] = {"factory": factory, "state": state}
@@ -192,8 +198,9 @@ def _meet(model: WholeModel, task: ArraysTask, is_part: bool) -> None:
 
 def _hash_of(module: nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode() + b"\0" + tensor.detach().cpu().contiguous().numpy().tobytes())
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(name.encode() + b"\0" + raw.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -213,4 +220,6 @@ def _remark(model: WholeModel) -> str:
         apart, steps = max(model.verified.outputs, model.verified.state), model.verified.tokens
     else:  # a plug-in's adapter answers for itself
         return said
+    if model.spec.readout == "last":
+        said += ", one answer per sequence, which stands at its last step"
     return f"{said}; stepping and reading at once agree to {apart:.0e} over {steps} steps"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqprobe.adapters.foreign import ForeignModel
 from seqprobe.adapters.form import Form, plain_output
-from seqprobe.errors import NotApplicableError, UsageError
+from seqprobe.errors import NotApplicableError, SeqprobeError, UsageError
 from seqprobe.models import StateKind, Trace
 from seqprobe.spec import Spec
 from seqprobe.state import State, size
@@ -50,6 +50,8 @@ class SteppedModel(ForeignModel):
         that it computes with the weights of a copy in a copy.
     """
 
+    stepwise = True
+
     def __init__(
         self,
         module: nn.Module,
@@ -68,18 +70,38 @@ class SteppedModel(ForeignModel):
         function = self._functions[which]
         if isinstance(function, str):
             function = getattr(self.module, function)
-        return function(*args)
+        try:
+            return function(*args)
+        except SeqprobeError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise SeqprobeError(
+                f"{('init_state', 'step')[which]} of {self.name} fails: {type(error).__name__}:"
+                f" {reason[:300]} (init_state(batch) gives the state, step(x_t, state) the output"
+                " and the next one; as methods of the module they work in double precision too)"
+            ) from error
 
     def init_state(self, batch: int) -> State:
         """Return the user's state before the first input, by name."""
-        return _named(self._call(0, batch), batch)
+        like = next((p for p in self.module.parameters() if p.is_floating_point()), None)
+        state = _named(self._call(0, batch), batch)
+        if like is None:
+            return state
+        return {
+            name: tensor.to(
+                like.device, like.dtype.to_complex() if tensor.is_complex() else like.dtype
+            )
+            for name, tensor in state.items()
+        }
 
     def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map (B, D) or tokens (B,) to (B, K) and the next state; see `SequenceModule.step`."""
         del trace  # a step of the user's has no internals by name
         given: Any = state
         if issubclass(self._kind, tuple | list):
-            given = self._kind(state.values())
+            make = getattr(self._kind, "_make", self._kind)  # of a named tuple
+            given = make(state.values())
         elif issubclass(self._kind, Tensor):
             given = state["state"]
         result = self._call(1, x_t, given)
@@ -102,9 +124,8 @@ class SteppedModel(ForeignModel):
         for x_t in x.unbind(1):
             y_t, after = self.step(x_t, after)
             rows.append(y_t)
-        return torch.stack(rows, dim=1) if state is not None else self.form.run(
-            self.module, x
-        ), after
+        y = self.outputs(x) if state is None else torch.stack(rows, dim=1)
+        return y, after
 
     def _check_grown(self) -> None:
         like = next(iter(self.module.parameters()), torch.zeros(()))

@@ -83,7 +83,7 @@ def from_torch(module: nn.Module) -> Stack:
         names = ", ".join(kind.__name__ for kind in _MODULES)
         raise NotApplicableError(
             f"{type(module).__name__} is not a recurrent module of torch, or has a forward of its"
-            f" own (allowed: {names}); wrap it: seqprobe.wrap(module)"
+            f" own (allowed: {names}); give your module init_state(batch) and step(x_t, state)"
         )
     if isinstance(module, nn.RNNBase):
         layers = [_layer_of(module, i) for i in range(module.num_layers)]

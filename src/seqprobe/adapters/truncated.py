@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+import torch
 from torch import nn
 
 from seqprobe.adapters.form import plain_output
@@ -13,14 +15,14 @@ __all__ = ["Truncated"]
 
 
 class _ReachedError(BaseException):
-    """Carries what the part returned past the rest of the user's forward."""
-
-    def __init__(self, result: Any) -> None:
-        self.result = result
+    """Leaves the rest of the user's forward."""
 
 
 class Truncated(nn.Module):
-    """A module whose output is that of a part of it; what comes after is not computed.
+    """A module whose output is that of a part of it.
+
+    What comes after is not computed. A part that is called at every step, as a cell in a loop,
+    gives its outputs side by side.
 
     Parameters
     ----------
@@ -28,6 +30,14 @@ class Truncated(nn.Module):
         The whole.
     path
         Name of the part, as ``module.named_modules()`` has it.
+
+    Attributes
+    ----------
+    once
+        True if the part is called once for a sequence, False if at every step; None until that is
+        known, see `settle`.
+    times
+        Calls of the part in the last forward.
 
     Raises
     ------
@@ -44,24 +54,37 @@ class Truncated(nn.Module):
                 f"{type(module).__name__} has no part '{path}'{suggestion(path, parts)}"
                 f" (allowed: {shown or 'none'})"
             )
-        self.module = module
+        self.whole = module
         self.path = path
+        self.once: bool | None = None
+        self.times = 0
 
     def forward(self, x: Any) -> Any:
-        """Return the first result of the part."""
+        """Return what the part returns: of one call, or of one call per step side by side."""
+        results: list[Any] = []
 
-        def stop(part: nn.Module, args: Any, result: Any) -> None:
+        def keep(part: nn.Module, args: Any, result: Any) -> None:
             del part, args
-            raise _ReachedError(result)
+            results.append(plain_output(result))
+            if self.once:
+                raise _ReachedError
 
-        handle = self.module.get_submodule(self.path).register_forward_hook(stop)
+        handle = self.whole.get_submodule(self.path).register_forward_hook(keep)
         try:
-            self.module(x)
-        except _ReachedError as reached:
-            return plain_output(reached.result)
+            with suppress(_ReachedError):
+                self.whole(x)
         finally:
             handle.remove()
-        raise UsageError(
-            f"forward of {type(self.module).__name__} does not call its part '{self.path}'; name"
-            " one that it calls"
-        )
+        if not results:
+            raise UsageError(
+                f"forward of {type(self.whole).__name__} does not call its part '{self.path}'; name"
+                " one that it calls"
+            )
+        self.times = len(results)
+        if self.once or (self.once is None and self.times == 1):
+            return results[0]
+        return torch.stack(results, dim=1)
+
+    def settle(self) -> None:
+        """Remember whether the last call of the whole called the part once or at every step."""
+        self.once = self.times == 1

@@ -119,9 +119,11 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], path: str | os.PathLi
     """
     wanted = module.state_dict()
     given = dict(weights)
-    for prefix in _PREFIXES:
-        if not wanted.keys() & given.keys() and all(name.startswith(prefix) for name in given):
-            given = {name.removeprefix(prefix): tensor for name, tensor in given.items()}
+    while not wanted.keys() & given.keys():
+        prefix = next((p for p in _PREFIXES if all(name.startswith(p) for name in given)), None)
+        if prefix is None or not given:
+            break
+        given = {name.removeprefix(prefix): tensor for name, tensor in given.items()}
     missing = [name for name in wanted if name not in given]
     unknown = [name for name in given if name not in wanted]
     if missing or unknown:
@@ -132,6 +134,11 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], path: str | os.PathLi
                 f"'{path}' does not fit {type(module).__name__}: '{name}' has shape"
                 f" {tuple(given[name].shape)} in the file and {tuple(tensor.shape)} in the module;"
                 " build it with the sizes that it was trained with"
+            )
+        if given[name].is_complex() and not tensor.is_complex():
+            raise UnreadableFileError(
+                f"'{path}' does not fit {type(module).__name__}: '{name}' is complex in the file"
+                " and real in the module; build the module that the weights were saved from"
             )
     module.load_state_dict(given)
 

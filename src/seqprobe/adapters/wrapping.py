@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from seqprobe import plugins
-from seqprobe.adapters.foreign import Agreement, ForeignModel, HookedModel, compare
-from seqprobe.adapters.form import Form, find_form
+from seqprobe.adapters.foreign import (
+    TOLERANCE,
+    Agreement,
+    ForeignModel,
+    HookedModel,
+    compare,
+)
+from seqprobe.adapters.form import Form, find_form, shown_name
 from seqprobe.adapters.huggingface import from_huggingface
 from seqprobe.adapters.recurrent import RecurrentModel, recurrent_parts
 from seqprobe.adapters.stepped import InitState, Step, SteppedModel, Steps
@@ -23,8 +29,7 @@ from seqprobe.tasks import Batch
 
 __all__ = ["wrap"]
 
-_CHECKED = 32  # steps
-_EQUAL = 1e-9  # in double precision, as the contract asks
+_CHECKED = 1024  # steps; what a longer sequence does beyond is not compared
 
 
 def wrap(
@@ -54,12 +59,14 @@ def wrap(
     ----------
     module
         A module whose ``forward(x)`` takes sequences alone and returns a tensor, or a tuple that
-        begins with one. It is held and left as it was.
+        begins with one. It is held, and left as it was; its forward runs some times, on `batch` and
+        on pieces of it.
     batch
         Inputs (N, T, D) or tokens (N, T) to try it on; two rows are enough.
     state
-        Name of a part, as ``module.named_modules()`` has it. The model then ends there: its output
-        at every step is output and state, and what comes after is not computed.
+        Name of a part, as ``module.named_modules()`` has it. The model then ends there: what comes
+        after is not computed. The state is that of torch's recurrent modules in the part; if it has
+        none, its output at every step.
     init_state, step
         Two functions, see `Steps`.
     spec
@@ -82,11 +89,13 @@ def wrap(
     UsageError
         If sizes do not fit the spec, there is no part of that name, or a state is no tensor.
     SeqprobeError
-        If a weight is not finite, its forward fails, or stepping differs from reading at once by
-        more than 1e-9 in double precision where the user gave the step.
+        If a weight is not finite, its forward fails, or stepping differs from reading at once where
+        the user gave the step.
 
     Notes
     -----
+    Stepping and reading at once must agree to 1e-9 in double precision, over the sequences given
+    and up to 1024 steps; to 1e-4 in single precision for modules that cannot compute in double.
     Where torch's recurrent modules are found, but a step is not the same function as reading at
     once (attention over time, convolution before the recurrence, packed sequences), the model has
     no state, and analyses that need one say why, with the numbers.
@@ -97,8 +106,15 @@ def wrap(
     >>> starts = sp.dynamics.sample_states(model, x)
     >>> points = sp.dynamics.fixed_points(model, starts)
     """
-    if isinstance(module, WholeModel):
-        return module
+    asked = [state, init_state, step, spec, name]
+    known = _known(module)
+    if known is not None:
+        if any(value is not None for value in asked):
+            raise UsageError(
+                f"{type(module).__name__} says itself what it keeps, reads and gives; leave out"
+                " state, init_state, step, spec and name"
+            )
+        return known
     if not isinstance(module, nn.Module):
         raise UsageError(
             f"a {type(module).__name__} cannot be wrapped (allowed: a torch.nn.Module; for a plain"
@@ -106,18 +122,15 @@ def wrap(
         )
     if (init_state is None) != (step is None):
         raise UsageError("init_state and step go together; give both or none")
-    adapter = next((a for a in plugins.adapters() if a.matches(module)), None)
-    if _is_huggingface(module):
-        return from_huggingface(cast("Any", module))
-    if adapter is not None:
-        adapted: WholeModel = adapter.wrap(module)
-        return adapted
     _check_weights(module)
-    x = like_parameters(module, batch.inputs if isinstance(batch, Batch) else batch)
+    given = batch.inputs if isinstance(batch, Batch) else torch.as_tensor(batch)
+    x = like_parameters(module, given)
     name = name or type(module).__name__
     whole = module if state is None else Truncated(module, state)
     with borrowed(module):
         form = find_form(whole, x)
+        if isinstance(whole, Truncated):
+            whole.settle()
         spec = _spec(whole, form, x, spec if state is None else None)
         if step is None and state is None and isinstance(module, Steps):
             init_state, step = module.init_state, module.step
@@ -128,6 +141,19 @@ def wrap(
         return _with_recurrence(whole, form, spec, name, x, state)
 
 
+def _known(module: object) -> WholeModel | None:
+    """Return what needs no wrapping, or has an adapter of its own."""
+    if isinstance(module, WholeModel):
+        return module
+    if not isinstance(module, nn.Module):
+        return None
+    if _is_huggingface(module):
+        return from_huggingface(cast("Any", module))
+    adapter = next((a for a in plugins.adapters() if a.matches(module)), None)
+    adapted: WholeModel | None = None if adapter is None else adapter.wrap(module)
+    return adapted
+
+
 def _is_huggingface(module: nn.Module) -> bool:
     """Say whether a module is one of transformers, without importing that."""
     bases = {f"{kind.__module__}.{kind.__name__}" for kind in type(module).__mro__}
@@ -135,12 +161,24 @@ def _is_huggingface(module: nn.Module) -> bool:
 
 
 def _check_weights(module: nn.Module) -> None:
-    for name, parameter in module.named_parameters():
-        bad = int((~torch.isfinite(parameter)).sum())
-        if bad:
+    named = [*module.named_parameters(), *module.named_buffers()]
+    for name, tensor in named:
+        if is_lazy(tensor):
+            raise NotApplicableError(
+                f"weight '{name}' has no size yet (a lazy module); run the module once, or build it"
+                " with its sizes"
+            )
+        if not (tensor.is_floating_point() or tensor.is_complex()):
+            continue
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad and name in dict(module.named_parameters()):
             raise SeqprobeError(
-                f"weight '{name}' holds NaN or infinity ({bad} of {parameter.numel()} values), and"
-                " so does every output; check the file, or train the model again"
+                f"weight '{name}' holds NaN or infinity ({bad} of {tensor.numel()} values), and so"
+                " does every output; check the file, or train the model again"
+            )
+        if bool(tensor.isnan().any()):  # infinities are how masks are made
+            raise SeqprobeError(
+                f"buffer '{name}' holds NaN; check the file, or train the model again"
             )
 
 
@@ -158,12 +196,12 @@ def _spec(module: nn.Module, form: Form, x: Tensor, asked: Spec | None) -> Spec:
         return Spec(kind, found, "regression", outputs, readout)  # type: ignore[arg-type]
     if asked.output_size != outputs:
         raise UsageError(
-            f"{type(module).__name__} has {outputs} outputs, the task asks for"
+            f"{shown_name(module)} has {outputs} outputs, the task asks for"
             f" {asked.output_size}; build it with as many"
         )
     if asked.readout == "each" and form.pooled:
         raise UsageError(
-            f"{type(module).__name__} gives one answer per sequence, the task scores every step;"
+            f"{shown_name(module)} gives one answer per sequence, the task scores every step;"
             " return (B, T, K)"
         )
     return asked
@@ -180,10 +218,11 @@ def _with_steps(
 ) -> WholeModel:
     model = SteppedModel(module, form, spec, name, init_state, step)
     found = _checked(model, x)
-    if not _agrees(found):
+    if not found.good:
         raise SeqprobeError(
             f"step of {name} is not its forward: over {found.steps} steps outputs differ by"
-            f" {found.output:.1e} of the largest (allowed: {_EQUAL:g} in double precision)"
+            f" {found.output:.1e} of the largest (allowed: {TOLERANCE[found.dtype]:g} in"
+            f" {found.dtype})"
         )
     model.agreement = found
     return model
@@ -195,6 +234,8 @@ def _with_recurrence(
     """Return the model with the state of torch's recurrent modules, if they are all of it."""
     try:
         seen = recurrent_parts(module, form, x)
+        if state is not None:  # what keeps a state beside the part shows in the comparison
+            seen = [found for found in seen if f"{found[0]}.".startswith(f"whole.{state}.")]
         if not seen:
             raise NotApplicableError(f"{name} has no state that is known: {_how_to_find(state)}")
         paths = [path for path, _ in seen]
@@ -209,14 +250,20 @@ def _with_recurrence(
         if not model.causal:
             return model
         found = _checked(model, x)
-        if not _agrees(found):
+        if not found.good:
             raise NotApplicableError(
                 f"{name} cannot be stepped: over {found.steps} steps its outputs differ from those"
                 f" of reading at once by {found.output:.1e} of the largest, states by"
-                f" {found.state:.1e} (allowed: {_EQUAL:g}); {_how_to_find(state, paths[0])}"
+                f" {found.state:.1e} (allowed: {TOLERANCE[found.dtype]:g});"
+                f" {_how_to_find(state, paths[0])}"
             )
     except SeqprobeError as error:
         if state is not None:
+            if form.pooled:
+                raise NotApplicableError(
+                    f"'{state}' of {name} gives one output per sequence, not one per step; name a"
+                    " part that gives (B, T, H)"
+                ) from None
             return HookedModel(module, form, spec, name, str(error))
         return ForeignModel(module, form, spec, name, str(error))
     model.agreement = found
@@ -247,14 +294,16 @@ def _reads_inputs(module: nn.Module, form: Form, x: Tensor, read: object) -> boo
 
 
 def _checked(model: ForeignModel, x: Tensor) -> Agreement:
-    """Compare stepping with reading at once, in double precision; longer inputs are cut."""
-    twin = float64_twin(model)
-    x = x[: min(4, len(x)), :_CHECKED].cpu()
-    x = x.double() if x.is_floating_point() else x
-    with borrowed(twin):
-        return compare(cast("WholeModel", twin), x, model.form.pooled)
+    """Compare stepping with reading at once, in double precision where the module can."""
+    x = x[: min(2, len(x)), :_CHECKED]
+    try:
+        return _compared(float64_twin(model), x, model.form.pooled)
+    except SeqprobeError:
+        # It makes tensors of single precision in its forward, or a function of the user's holds the
+        # module itself and not its copy.
+        return _compared(model, x, model.form.pooled)
 
 
-def _agrees(found: Agreement) -> bool:
-    apart = [found.output, found.state]
-    return all(value <= _EQUAL or math.isnan(value) for value in apart)
+def _compared(model: nn.Module, x: Tensor, pooled: bool) -> Agreement:
+    with borrowed(model):
+        return compare(cast("WholeModel", model), like_parameters(model, x), pooled)

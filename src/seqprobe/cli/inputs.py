@@ -87,7 +87,7 @@ def expand(
     """
     given = given or Given()
     if given.factory is not None:
-        return _weights(paths, given.factory)
+        return _weights(paths, given.factory, given.data)
     found: dict[Path, bool] = {}
     skipped = []
     for path in map(Path, paths):
@@ -116,7 +116,9 @@ def expand(
     return found, skipped
 
 
-def _weights(paths: Sequence[str], factory: str) -> tuple[dict[Path, bool], list[dict[str, Any]]]:
+def _weights(
+    paths: Sequence[str], factory: str, data: str | None
+) -> tuple[dict[Path, bool], list[dict[str, Any]]]:
     """Return the files of weights of files and folders; the factory alone if there are none."""
     if not paths:
         return {Path(factory): False}, []
@@ -125,7 +127,8 @@ def _weights(paths: Sequence[str], factory: str) -> tuple[dict[Path, bool], list
     for path in map(Path, paths):
         inside = [path]
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix in WEIGHT_SUFFIXES)
+            there = (p for p in path.rglob("*") if p.suffix in WEIGHT_SUFFIXES)
+            inside = sorted(p for p in there if data is None or p.resolve() != Path(data).resolve())
             if not inside:
                 reason = f"folder '{path}' holds no weights ({', '.join(WEIGHT_SUFFIXES)})"
                 skipped.append(_skip(path, UnreadableFileError(reason)))

@@ -201,7 +201,7 @@ def _recursion(model: nn.Module, route: Route) -> bool:
 
 def _probes(model: nn.Module, x: Tensor, n_probes: int | None, seed: int) -> Tensor:
     with torch.no_grad():
-        n_outputs = first_output(model, x[:1, :1]).shape[-1]
+        n_outputs = first_output(model, x[:1]).shape[-1]  # some take one length only
     if n_probes is None:
         n_probes = min(n_outputs, _ALL_PROBES)
     if not 1 <= n_probes <= n_outputs:

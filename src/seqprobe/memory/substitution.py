@@ -78,7 +78,10 @@ def substitution_profile(
             "inputs are numbers, and only tokens can be substituted; use the total effect"
         )
     if not is_classifier(model):
-        raise NotApplicableError("outputs are not classes; use the total effect")
+        raise NotApplicableError(
+            "outputs are not known to be the logits of classes (give sequences with targets, or a"
+            " spec); use the total effect"
+        )
     window = make_window(model, x.shape[1], max_lag, n_times)
     lags = check_lags(lags, window.max_lag)
     draw = _substitutes(x, generator(seed, "substitutes"))

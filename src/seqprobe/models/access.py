@@ -16,6 +16,7 @@ from seqprobe.models.base import SequenceModule
 __all__ = [
     "borrowed",
     "check_causal",
+    "copied",
     "first_output",
     "float64_twin",
     "in_dtype",
@@ -61,11 +62,40 @@ def in_dtype(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     tensors = [t for t in _tensors(model) if t.is_floating_point() or t.is_complex()]
     if all(tensor.dtype == wanted[tensor.is_complex()] for tensor in tensors):
         return model
-    model = copy.deepcopy(model)
+    model = copied(model)
     for tensor in _tensors(model):
         if tensor.is_floating_point() or tensor.is_complex():
             tensor.data = tensor.data.to(wanted[tensor.is_complex()])
+    for module in model.modules():  # masks and tables that nobody registered
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+                setattr(module, name, value.to(wanted[value.is_complex()]))
     return model
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """Return a copy; what a forward left behind on the modules loses its graph.
+
+    Raises
+    ------
+    SeqprobeError
+        If the model holds what cannot be copied, as a lock or an open file.
+    """
+    memo: dict[int, object] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            kept = value if isinstance(value, list | tuple) else [value]
+            for tensor in kept:
+                if isinstance(tensor, Tensor) and not tensor.is_leaf:
+                    memo[id(tensor)] = tensor.detach().clone()
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise SeqprobeError(
+            f"model cannot be copied ({type(error).__name__}: {reason[:200]}), as computing in"
+            " float64 needs; keep no locks, files or graphs on its modules"
+        ) from None
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
@@ -95,9 +125,13 @@ def first_output(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def other_values(x: Tensor, value: Tensor) -> Tensor:
-    """Return an input that differs from `value`: another number, or another token of `x`."""
+    """Return what differs from `value` everywhere: other tokens of `x`, or numbers far from it.
+
+    Numbers move by unlike amounts, because a shift of all alike cancels in a norm or a mean.
+    """
     if x.is_floating_point():
-        return value + 1.0
+        noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(0))
+        return value + x.abs().amax().clamp(min=1.0) * noise.to(x.device, x.dtype)
     low, high = x.min(), x.max()
     return torch.where(value == low, high, low)
 
@@ -140,7 +174,8 @@ def kept_reals(model: nn.Module, length: int) -> float:
 
 def float64_twin(model: nn.Module) -> nn.Module:
     """Return a copy in float64 on the CPU, because not every device has float64."""
-    return in_dtype(copy.deepcopy(model).cpu(), torch.float64)
+    twin = in_dtype(model, torch.float64)
+    return (copied(model) if twin is model else twin).cpu()
 
 
 def check_causal(model: nn.Module, x: Tensor) -> None:

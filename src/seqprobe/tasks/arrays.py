@@ -207,14 +207,6 @@ def from_arrays(
     if not x.is_floating_point() and int(x.min()) < 0:
         raise UsageError(f"inputs hold the token {int(x.min())} (allowed: 0 or more)")
     lead = tuple(x.shape[:2])
-    y = torch.full((*lead, 1), torch.nan) if targets is None else _tensor("targets", targets, mask)
-    y = y[..., None] if y.dim() == 2 and y.is_floating_point() else y
-    fits = tuple(y.shape) == lead[:1] or tuple(y.shape[:2]) == lead
-    if not fits or y.dim() != (3 if y.is_floating_point() else y.dim() if y.dim() < 3 else 0):
-        raise UsageError(
-            f"targets have shape {tuple(y.shape)} for inputs {tuple(x.shape)} (allowed: (N, T) or"
-            " (N,) integer classes, or (N, T, K) reals)"
-        )
     kept = None
     if mask is not None:
         kept = torch.as_tensor(np.asarray(mask)).bool()
@@ -223,22 +215,47 @@ def from_arrays(
                 f"mask has shape {tuple(kept.shape)} (allowed: {lead}, true at one step of every"
                 " sequence at least)"
             )
+    y = torch.full((*lead, 1), torch.nan) if targets is None else _targets(targets, x, kept)
     config = config or ArraysConfig()
     config = ArraysConfig(lead[1], config.file, config.sha256)
     return ArraysTask(Batch(x, y, kept), targets is not None, config)
 
 
-def _tensor(name: str, given: Any, mask: Any = None) -> Tensor:
-    values = given if isinstance(given, Tensor) else torch.as_tensor(np.array(given))
-    if values.is_complex() or values.dtype == torch.bool:
-        values = values.to(torch.get_default_dtype()) if not values.is_complex() else values
-    if values.is_complex():
-        raise UsageError(f"{name} are complex (allowed: reals or integers); give re and im apart")
-    if not values.is_floating_point():
-        return values.long()
-    values = values.to(torch.get_default_dtype())
+def _targets(targets: Any, x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return targets that fit the inputs; where nothing is scored they may be anything."""
+    y = _tensor("targets", targets, finite=False)
+    y = y[..., None] if y.dim() == 2 and y.is_floating_point() else y
+    lead = x.shape[:2]
+    dims = (3,) if y.is_floating_point() else (1, 2)
+    if y.dim() not in dims or y.shape[:2] != lead[: y.dim()]:
+        raise UsageError(
+            f"targets have shape {tuple(y.shape)} for inputs {tuple(x.shape)} (allowed: (N, T) or"
+            " (N,) integer classes, or (N, T, K) reals)"
+        )
+    if mask is not None and y.dim() > 1:
+        y = y.masked_fill(~mask if y.dim() == 2 else ~mask[..., None], 0)
+    if y.is_floating_point() and not bool(torch.isfinite(y).all()):
+        raise UsageError("targets hold values that are not finite (allowed: numbers, or a mask)")
+    if not y.is_floating_point() and int(y.min()) < 0:
+        raise UsageError(
+            f"targets hold the class {int(y.min())} (allowed: 0 or more); leave steps out by a mask"
+        )
+    return y
+
+
+def _tensor(name: str, given: Any, finite: bool = True) -> Tensor:
+    """Return a tensor of reals or of integers."""
+    try:
+        array = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} are no array ({error}); pad sequences to one length") from None
+    if array.dtype.kind not in "fiub":
+        raise UsageError(f"{name} are {array.dtype} (allowed: reals or integers)")
+    if array.dtype.kind != "f" and array.dtype != bool:
+        return torch.from_numpy(array.astype(np.int64))
+    values = torch.from_numpy(array.astype(np.float64)).to(torch.get_default_dtype())
     bad = int((~torch.isfinite(values)).sum())
-    if bad and mask is None:
+    if bad and finite:
         raise UsageError(f"{name} hold {bad} values that are not finite (allowed: numbers)")
     return values
 

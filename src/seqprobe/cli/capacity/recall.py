@@ -120,7 +120,7 @@ def recall(
         raise NotApplicableError(
             "recall capacity is of models trained on mqar, induction, selective-copy or passkey,"
             f" this one on '{task.name}'; train one with 'seqprobe train"
-            f" {subject.checkpoint.model['name']} mqar -o FILE'"
+            " MODEL mqar -o FILE', or look at yours with --task mqar"
         )
     varied = load or next(iter(task.loads))
     return seqprobe.capacity.recall_capacity(

@@ -171,7 +171,7 @@ def _stem(path: str, taken: set[str]) -> str:
     """Return a name for the files of a checkpoint that no other of this call has."""
     parts = Path(path).with_suffix("").parts
     for count in range(min(2, len(parts)), len(parts) + 1):
-        stem = "-".join(part.strip("/.") or "root" for part in parts[-count:])
+        stem = "-".join(part.strip("/.") or "root" for part in parts[-count:]).replace(":", "-")
         if stem not in taken:
             break
     taken.add(stem)
