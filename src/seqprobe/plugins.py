@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -81,7 +82,8 @@ class Plugin:
                 f" {' and of '.join(self.rivals)}; uninstall all but one"
             )
         try:
-            return self.entry.load()
+            with redirect_stdout(sys.stderr):  # what it prints is not our data
+                return self.entry.load()
         except (Exception, SystemExit) as error:  # whatever code of others does, it is one line
             said = " ".join(str(error).split())
             raise SeqprobeError(

@@ -263,3 +263,61 @@ def test_windows_of_a_text_do_not_overlap(gpt2: Path, tmp_path: Path) -> None:
     path.write_bytes(b"caf\xe9 the")
     with pytest.raises(UnreadableFileError, match=r"is not UTF-8 \(byte 3\)"):
         text_batch(model, path, 1, 1)
+
+
+def _with_settings(folder: Path, **settings: Any) -> Path:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    return folder
+
+
+def test_weights_that_the_network_has_no_place_for_are_refused(gpt2: Path, tmp_path: Path) -> None:
+    """Half of the layers would be missing, and every check of the rest would pass."""
+    folder = _with_settings(_copy(gpt2, tmp_path), n_layer=1)
+    with pytest.raises(UnreadableFileError, match=r"\d+ tensors .* first 'transformer\.h\.1"):
+        from_huggingface(folder)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"transformers_weights": "other.safetensors"}, {"quantization_config": {"bits": 4}}],
+)
+def test_settings_that_change_which_weights_are_read(
+    gpt2: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    folder = _with_settings(_copy(gpt2, tmp_path), **settings)
+    with pytest.raises(UnreadableFileError, match=f"sets '{next(iter(settings))}'"):
+        from_huggingface(folder)
+
+
+def test_a_model_type_that_is_no_name(gpt2: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFileError, match="does not say which model this is"):
+        from_huggingface(_with_settings(_copy(gpt2, tmp_path), model_type=["gpt2"]))
+
+
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_positions_that_depend_on_the_length_are_refused_beyond_it(kind: str) -> None:
+    """A step would be another function than the network, and the network is not causal there."""
+    rope: dict[str, Any] = {"rope_type": kind, "rope_theta": 10000.0, "factor": 4.0}
+    if kind == "longrope":
+        rope |= {
+            "original_max_position_embeddings": 16,
+            "short_factor": [1.0] * 4,
+            "long_factor": [2.0] * 4,
+        }
+    config = transformers.LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64 if kind == "longrope" else 16,
+        rope_parameters=rope,
+    )
+    model = from_huggingface(transformers.AutoModelForCausalLM.from_config(config))
+    assert model.longest == 16
+    _, state = model(tokens(1, 16))
+    with pytest.raises(NotApplicableError, match="at most 16 tokens, not 17"):
+        model(tokens(1, 17))
+    with pytest.raises(NotApplicableError, match="at most 16 tokens, not 17"):
+        model.step(tokens(1, 1)[:, 0], state)

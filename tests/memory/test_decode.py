@@ -191,3 +191,23 @@ def test_intervals_cover() -> None:
         low, high = decode(z, y)["r2_ci"].values
         hits += low < 0.8 * (1 - 5 / 400 / 4) < high
     assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_a_unit_that_is_constant_but_for_rounding_tells_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1000, 3))
+    y = x[:, 0] + 0.1 * rng.standard_normal(1000)
+    unit = np.r_[np.full(500, 0.1), 0.1 + rng.random(500)]
+    without, beside = decode(x, y), decode(np.c_[x, unit], y)
+    assert float(without["r2"]) > 0.98
+    np.testing.assert_allclose(beside["r2"], without["r2"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_angles_in_degrees_are_not_read_as_turns(named: bool) -> None:
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 360, 400)
+    x = np.c_[np.cos(np.radians(angle)), np.sin(np.radians(angle))]
+    target = xr.DataArray(angle, dims="time", attrs={"units": "degrees"} if named else {})
+    with pytest.raises(UsageError, match=r"numpy\.radians"):
+        decode(x, target if named else angle, circular=True)

@@ -142,7 +142,7 @@ def of_folder(path: Path, source: Task | Path) -> Specimen:
     """
     model = from_huggingface(path)
     if isinstance(source, Path):
-        windows = text_batch(model, source, _TOKENS)
+        windows = text_batch(model, source, min(_TOKENS, model.longest or _TOKENS))
         config = ArraysConfig(file=str(source), sha256=sha256(source))
         source = from_arrays(windows.inputs, windows.targets, config=config)
     if source.spec.input_kind != "token" or source.spec.input_size > model.spec.input_size:

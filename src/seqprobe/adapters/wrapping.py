@@ -149,9 +149,31 @@ def _known(module: object) -> WholeModel | None:
         return None
     if _is_huggingface(module):
         return from_huggingface(cast("Any", module))
-    adapter = next((a for a in plugins.adapters() if a.matches(module)), None)
-    adapted: WholeModel | None = None if adapter is None else adapter.wrap(module)
-    return adapted
+    return _by_plugin(module)
+
+
+def _by_plugin(module: nn.Module) -> WholeModel | None:
+    """Return what an adapter of a plug-in makes of a module, if one knows it."""
+    for adapter in plugins.adapters():
+        try:
+            made = adapter.wrap(module) if adapter.matches(module) else None
+        except SeqprobeError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise SeqprobeError(
+                f"adapter '{adapter.name}' of a plug-in fails on {type(module).__name__}:"
+                f" {type(error).__name__}: {reason[:300]}; repair or uninstall it"
+            ) from error
+        if made is None:
+            continue
+        if not isinstance(made, WholeModel):
+            raise SeqprobeError(
+                f"adapter '{adapter.name}' of a plug-in returns a {type(made).__name__} (allowed: a"
+                " WholeModel); repair or uninstall it"
+            )
+        return made
+    return None
 
 
 def _is_huggingface(module: nn.Module) -> bool:

@@ -76,7 +76,8 @@ def slope_dimension(ratios: np.ndarray) -> float:
     """Return the slope through the origin of ``-ln(1 - F(mu))`` on ``ln mu``.
 
     F is the empirical distribution; the tenth of the points with the largest ratios is left out.
-    NaN from fewer than 20 points.
+    NaN from fewer than 20 points, or where half of them have two neighbours at one distance, as on
+    a lattice (counts), where the slope is that of rounding.
 
     Notes
     -----
@@ -86,6 +87,8 @@ def slope_dimension(ratios: np.ndarray) -> float:
     if len(ratios) < 20:
         return float("nan")
     logs = np.log(np.sort(ratios))
+    if np.median(logs) < 1e-9:
+        return float("nan")
     kept = int(len(logs) * (1 - _DISCARDED))
     heights = -np.log1p(-np.arange(1, kept + 1) / len(logs))
     return float(logs[:kept] @ heights / (logs[:kept] @ logs[:kept]))

@@ -36,7 +36,7 @@ def given_options(command: Command) -> Command:
             click.option(
                 "--data",
                 metavar="FILE.npz",
-                help="Your own sequences: arrays inputs (N, T, D), targets, mask; .txt for models"
+                help="Your own sequences: arrays inputs (N, T, D), targets, mask; a text for models"
                 " of Hugging Face.",
             ),
             click.option("--task", "task_name", metavar="TASK", help="Or a task of 'ls tasks'."),
@@ -126,14 +126,14 @@ class Given:
             weights = None if str(path) == self.factory else path
             return of_factory(weights, self.factory, self._task(), self.state)
         if is_huggingface(path):
-            text = self.data is not None and self.data.endswith(".txt")
+            text = self.data is not None and not self.data.endswith((".npz", ".npy"))
             if self.data is None and self.task_name is None:
                 raise UsageError(
                     f"'{path}' is a model of Hugging Face, which needs sequences to look at: --data"
                     " FILE.txt, --data FILE.npz with tokens (N, T), or --task NAME"
                 )
             return of_folder(path, Path(str(self.data)) if text else self._task())
-        if self.anything:
+        if self.anything and path.exists():
             raise UsageError(
                 f"'{path}' is to be a checkpoint of seqprobe, which says itself what it was trained"
                 " on; --data, --task and --set are for models made elsewhere, with --model"

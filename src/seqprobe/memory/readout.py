@@ -42,14 +42,17 @@ def read_out(fit: np.ndarray, targets: np.ndarray, test: np.ndarray) -> Readings
 
     Notes
     -----
-    States are standardised by the mean and standard deviation of `fit`; the constant is not
-    penalised. The ridge of a target is that of `RIDGES` with the smallest squared error in five
-    folds of neighbouring samples. All targets share the products of the states, so that many cost
-    little more than one: O(n d^2 + n d G k + d^3), 45 times for the cross-validation.
+    Units that are constant in `fit` are left out. States are standardised by the mean and standard
+    deviation of `fit`; the constant is not penalised. The ridge of a target is that of `RIDGES`
+    with the smallest squared error in five folds of neighbouring samples. All targets share the
+    products of the states, so that many cost little more than one: O(n d^2 + n d G k + d^3), 45
+    times for the cross-validation.
     """
     mean, sd = fit.mean(axis=0), fit.std(axis=0)
-    sd = np.where(sd > 0, sd, 1.0)
-    x, new = (np.column_stack([(z - mean) / sd, np.ones(len(z))]) for z in (fit, test))
+    # A unit that is constant but for rounding tells nothing, whatever it does later.
+    varies = sd > 1e-9 * np.abs(fit).max(axis=0)
+    mean, sd = mean[varies], sd[varies]
+    x, new = (np.column_stack([(z[:, varies] - mean) / sd, np.ones(len(z))]) for z in (fit, test))
     count, _, k = targets.shape
     flat = targets.reshape(count, -1)
     penalty = np.eye(x.shape[1])

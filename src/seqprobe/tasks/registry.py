@@ -13,7 +13,7 @@ from seqprobe.config import from_mapping
 from seqprobe.errors import unknown_name
 from seqprobe.plugins import Registry
 from seqprobe.tasks.adding import Adding
-from seqprobe.tasks.base import Task
+from seqprobe.tasks.base import Task, TaskConfig
 from seqprobe.tasks.chartext import CharText
 from seqprobe.tasks.copy import Copy
 from seqprobe.tasks.delay import Delay
@@ -65,14 +65,20 @@ _TASKS: tuple[type[Task], ...] = (
 
 
 def _accepts(thing: Any) -> bool:
-    return isinstance(thing, type) and issubclass(thing, Task) and not inspect.isabstract(thing)
+    return (
+        isinstance(thing, type)
+        and issubclass(thing, Task)
+        and not inspect.isabstract(thing)
+        and isinstance(thing.Config, type)
+        and issubclass(thing.Config, TaskConfig)
+    )
 
 
 TASKS: Registry[type[Task]] = Registry(
     "tasks",
     {task.name: task for task in _TASKS},
     _accepts,
-    "a subclass of seqprobe.tasks.Task with all its methods",
+    "a subclass of seqprobe.tasks.Task with all its methods and a Config that is a TaskConfig",
 )
 
 

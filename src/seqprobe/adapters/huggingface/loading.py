@@ -25,6 +25,15 @@ __all__ = ["from_huggingface"]
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
+# Settings under which other numbers would be computed than those of the files that are checked.
+_REFUSED = {
+    "transformers_weights": "weights are read from model.safetensors or pytorch_model.bin alone;"
+    " rename the file and remove the setting",
+    "quantization_config": "quantised weights cannot be differentiated; save the network in full"
+    " precision",
+}
+
+
 def from_huggingface(
     source: str | Path | PreTrainedModel,
     *,
@@ -167,6 +176,13 @@ def _read_folder(folder: Path) -> Any:
             f"weights in '{folder}' lack {len(missing)} of the tensors that its config.json asks"
             f" for, first '{missing[0]}'; get the folder again"
         )
+    unused = sorted(report["unexpected_keys"])
+    if unused:
+        raise UnreadableFileError(
+            f"weights in '{folder}' hold {len(unused)} tensors that its config.json has no place"
+            f" for, first '{unused[0]}'; a part of the network would be missing, get the folder"
+            " again"
+        )
     return network
 
 
@@ -182,6 +198,8 @@ def _read_config(folder: Path) -> Any:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         kind = settings["model_type"]
+        if not isinstance(kind, str):
+            raise TypeError(kind)
     except (ValueError, OSError, KeyError, TypeError):
         raise UnreadableFileError(
             f"'{path}' does not say which model this is (no JSON with a model_type)"
@@ -191,6 +209,9 @@ def _read_config(folder: Path) -> Any:
             f"model_type '{kind}' in '{path}' is not known to transformers"
             f" {transformers().__version__}, and code from a folder is not run; use a newer one"
         )
+    for name, why in _REFUSED.items():
+        if settings.get(name):
+            raise UnreadableFileError(f"'{path}' sets '{name}': {why}")
     try:
         return transformers().AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -210,7 +231,10 @@ def _weight_files(folder: Path) -> list[Path]:
                 names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
             except (ValueError, OSError, KeyError, AttributeError, TypeError):
                 raise UnreadableFileError(f"'{index}' is damaged; get it again") from None
-            return [folder / str(shard) for shard in sorted(map(str, names))]
+            shards = sorted(map(str, names))
+            if any(Path(shard).name != shard for shard in shards):
+                raise UnreadableFileError(f"'{index}' names files of other folders; get it again")
+            return [folder / shard for shard in shards]
     raise UnreadableFileError(
         f"'{folder}' has no weights (allowed: {', '.join(_WEIGHTS)}, or their .index.json)"
     )

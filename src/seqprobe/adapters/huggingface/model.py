@@ -253,6 +253,7 @@ class HuggingFaceModel(WholeModel):
     ) -> tuple[Tensor, State, Memory | None]:
         """Call the network with embeddings (B, T, E)."""
         memory = None
+        self._check_rotation(x.shape[1], state or {})
         if self.family is not None:
             memory = self.family.memory(self.network, state, self.family.recurrent, len(x))
         arguments = {} if memory is None else memory.arguments()
@@ -271,11 +272,29 @@ class HuggingFaceModel(WholeModel):
             _put_internals(trace, out)
         return out.logits, {} if memory is None else memory.read(call.written), memory
 
+    @property
+    def longest(self) -> int | None:
+        """Number of tokens that the network was made for; None if it does not say."""
+        limits = [
+            getattr(self.network.config, "max_position_embeddings", None),
+            _rotation_switches(self.network.config),
+        ]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _check_rotation(self, tokens: int, state: State) -> None:
+        """Refuse lengths at which the positions of all tokens change, those before as well."""
+        allowed = _rotation_switches(self.network.config)
+        if allowed is not None and tokens + _seen(state) > allowed:
+            raise NotApplicableError(
+                f"'{self.name}' turns all its positions otherwise (longrope, dynamic) beyond"
+                f" {allowed} tokens, so that early outputs depend on the length; give sequences of"
+                f" at most {allowed} tokens, not {tokens + _seen(state)}"
+            )
+
     def _check_positions(self, tokens: int, state: State) -> None:
         """Say so if a sequence has more tokens than there are learned positions."""
         allowed = getattr(self.network.config, "max_position_embeddings", None)
-        before = (part.shape[2] for name, part in state.items() if name.endswith(".key"))
-        tokens += max(before, default=0)
+        tokens += _seen(state)
         if allowed is not None and tokens > allowed:
             raise UsageError(
                 f"sequence has {tokens} tokens, '{self.name}' has learned {allowed} positions"
@@ -299,6 +318,22 @@ class HuggingFaceModel(WholeModel):
             }
         finally:
             hook.remove()
+
+
+def _seen(state: State) -> int:
+    """Return how many tokens a state has seen, as far as its caches say."""
+    caches = (t.shape[2] for n, t in state.items() if n.endswith(".key") or n == "position")
+    return max(caches, default=0)
+
+
+def _rotation_switches(config: Any) -> int | None:
+    """Return the length beyond which rotary positions are scaled by the length itself."""
+    found = getattr(config, "rope_parameters", None) or {}
+    for entry in [found, *found.values()]:
+        if isinstance(entry, dict) and entry.get("rope_type") in ("longrope", "dynamic"):
+            limit = entry.get("original_max_position_embeddings") or config.max_position_embeddings
+            return int(limit)
+    return None
 
 
 def _put_internals(trace: Trace, out: Any) -> None:
