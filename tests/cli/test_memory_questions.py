@@ -222,6 +222,7 @@ def test_report_answers_four_questions(seqprobe: Seqprobe, symbols: Path) -> Non
         assert group.attrs["checkpoint_sha256"] == row["sha256"]
 
 
+@pytest.mark.slow
 def test_reports_of_one_name_in_two_folders_do_not_meet(seqprobe: Seqprobe, symbols: Path) -> None:
     for folder in ("a/same", "b/same"):
         Path(folder).mkdir(parents=True)

@@ -250,6 +250,7 @@ def test_a_folder_that_cannot_be_written_is_analysed_all_the_same(
     assert not Path("zoo/results").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_is_analysed_by_several_processes(seqprobe: Seqprobe) -> None:
     for name in ("a", "b"):
         Path(f"zoo/{name}.pt").write_bytes(Path("zoo/gru.pt").read_bytes())

@@ -219,7 +219,7 @@ def test_substitution_refuses() -> None:
         substitution_profile(systems.Delay(1), white(4, 9))
     with pytest.raises(UsageError, match="one token only"):
         substitution_profile(model, torch.zeros(4, 9, dtype=torch.int64))
-    with pytest.raises(NotApplicableError, match="outputs are not classes"):
+    with pytest.raises(NotApplicableError, match="outputs are not known to be the logits"):
         substitution_profile(systems.Delay(1), tokens(4, 9, 3))
 
 

@@ -67,6 +67,11 @@ class Subject:
         return self.checkpoint
 
     @property
+    def architecture(self) -> str:
+        """What to type after ``seqprobe train`` for a model like this."""
+        return "MODEL" if isinstance(self.checkpoint, Specimen) else self.checkpoint.model["name"]
+
+    @property
     def path(self) -> str:
         """The file, as the user wrote it."""
         return path_of(self.checkpoint)

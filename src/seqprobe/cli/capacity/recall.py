@@ -119,8 +119,8 @@ def recall(
     if not isinstance(task, SymbolRecall):
         raise NotApplicableError(
             "recall capacity is of models trained on mqar, induction, selective-copy or passkey,"
-            f" this one on '{task.name}'; train one with 'seqprobe train"
-            " MODEL mqar -o FILE', or look at yours with --task mqar"
+            f" this one on '{task.name}'; train one with 'seqprobe train {subject.architecture}"
+            " mqar -o FILE', or look at yours with --task mqar"
         )
     varied = load or next(iter(task.loads))
     return seqprobe.capacity.recall_capacity(

@@ -175,8 +175,8 @@ def _protocol(subject: Subject, asked: CopyProtocol | None) -> tuple[DelayedReca
     if task.name not in ("copy", "recall"):
         raise NotApplicableError(
             f"copy curves are of models trained on 'copy' or 'recall', this one on '{task.name}';"
-            " train one with 'seqprobe train MODEL copy -o FILE', or look at yours with --task"
-            " copy"
+            f" train one with 'seqprobe train {subject.architecture} copy -o FILE', or look at"
+            " yours with --task copy"
         )
     mixed = task.name == "copy" and task.config.min_delay is not None
     trained: CopyProtocol = "mixed" if mixed else "fixed"
