@@ -150,6 +150,46 @@ def test_a_task_in_place_of_data_and_several_files_of_weights(
     rows = json.loads(capsys.readouterr().out)["results"]
     assert [row["checkpoint"] for row in rows] == ["seeds/s0.pt", "seeds/s1.pt"]
     assert not (home / "seeds" / "results").exists()
+    assert run(shlex.split(f"{line} -o seeds.nc")) == 0
+    with xr.open_dataset(home / "seeds.nc", engine="h5netcdf") as both:
+        # What tells them apart is not a setting, so that figures draw them as one network's seeds.
+        assert "model_config" in both.attrs and both["agreement"].dims == ("run",)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_a_folder_of_hugging_face_and_a_text(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    from huggingface_cases import build
+
+    build("mamba").save_pretrained(home / "net")
+    words = ["?", "the", "cat", "sat", "on", "a", "mat"]
+    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="?"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(home / "net")
+    (home / "book.md").write_text("the cat sat on a mat " * 60)
+    capsys.readouterr()
+    line = "memory net --data book.md --sequences 2 --length 8 --device cpu"
+    assert run(shlex.split(f"{line} --json -o net.nc")) == 0
+    (row,) = json.loads(capsys.readouterr().out)["results"]
+    assert row["model"] == "mamba" and row["checkpoint"] == "net"
+    with xr.open_dataset(home / "net.nc", engine="h5netcdf") as result:
+        assert json.loads(result.attrs["agreement"])["outputs"] < 1e-12
+        assert json.loads(result.attrs["task_config"])["file"] == "book.md"
+    for wrong, code, said in (
+        ("memory net", 2, "needs sequences to look at"),
+        ("memory net --task delay", 2, "task 'delay' has reals"),
+        ("memory net --data x.txt", 3, "text 'x.txt' cannot be read"),
+        ("memory net/model.safetensors --data book.md", 2, "says itself what it was trained on"),
+    ):
+        assert run(shlex.split(wrong)) == code
+        assert said in capsys.readouterr().err
+    (home / "net" / "model.safetensors").unlink()
+    assert run(shlex.split(line)) == 3
+    assert "'net' has no weights" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

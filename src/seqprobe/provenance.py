@@ -41,6 +41,8 @@ class Origin:
         Whether the test score meets the task's criterion, or None.
     train_config
         All settings of the training, as JSON.
+    agreement
+        Of a model made elsewhere, how far stepping and reading at once are apart, as JSON; or None.
     """
 
     path: str
@@ -53,6 +55,7 @@ class Origin:
     train_length: int | None = None
     solved: bool | None = None
     train_config: str = "{}"
+    agreement: str | None = None
 
 
 def attrs(
@@ -137,10 +140,11 @@ def model_attrs(model: Any) -> dict[str, str | int]:
             "model_config": origin.model_config,
             "task_config": origin.task_config,
         }
-        known = {
+        known: dict[str, str | int | None] = {
             "train_seed": origin.seed,
             "train_step": origin.step,
             "train_length": origin.train_length,
+            "agreement": origin.agreement,
             "solved": None if origin.solved is None else str(origin.solved).lower(),
         }
         found |= {name: value for name, value in known.items() if value is not None}

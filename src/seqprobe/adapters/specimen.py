@@ -109,16 +109,14 @@ def of_factory(path: Path | None, factory: str, task: Task, state: str | None = 
         raise type(error)(f"{error}{what}") from error
     if isinstance(task, ArraysTask):
         _meet(model, task, is_part=state is not None)
-    how: dict[str, object] = {"factory": factory, "state": state}
-    agreement = getattr(model, "agreement", None)
-    if agreement is not None:
-        how["agreement"] = dataclasses.asdict(agreement)
+    how = {"factory": factory, "state": state}
     model.origin = Origin(
         path=factory if path is None else str(path),
         sha256=_hash_of(module) if path is None else sha256(path),
         task=task.name,
         model_config=json.dumps(how, sort_keys=True),
         task_config=json.dumps(dataclasses.asdict(task.config), sort_keys=True),
+        agreement=_agreement(model),
     )
     return Specimen(model, task, model.origin, _remark(model))
 
@@ -158,10 +156,20 @@ def of_folder(path: Path, source: Task | Path) -> Specimen:
         path=str(path),
         sha256=str(facts["sha256"]),
         task=source.name,
-        model_config=json.dumps(facts, sort_keys=True),
+        model_config=json.dumps({"folder": path.name}),
         task_config=json.dumps(dataclasses.asdict(source.config), sort_keys=True),
+        agreement=_agreement(model),
     )
     return Specimen(model, source, model.origin, _remark(model))
+
+
+def _agreement(model: WholeModel) -> str | None:
+    """Return what the comparison of stepping and reading at once found, as JSON."""
+    if isinstance(model, HuggingFaceModel):
+        return None if model.verified is None else json.dumps(dataclasses.asdict(model.verified))
+    if isinstance(model, ForeignModel) and model.agreement is not None:
+        return json.dumps(dataclasses.asdict(model.agreement))
+    return None
 
 
 def _few(task: Task) -> int:

@@ -25,7 +25,7 @@ __all__ = ["Result", "read_results", "stack_results"]
 _PER_RUN = frozenset(
     [
         *("checkpoint", "checkpoint_sha256", "model", "task", "model_config", "task_config"),
-        *("train_seed", "train_step", "train_length", "solved", "created"),
+        *("train_seed", "train_step", "train_length", "solved", "agreement", "created"),
     ]
 )
 
