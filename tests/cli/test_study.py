@@ -307,6 +307,7 @@ def test_drawings_leave_out_models_that_an_analysis_has_no_meaning_for(study: Se
     assert Path("runs/tiny/figures/fixed-points.search.png").exists()
 
 
+@pytest.mark.slow
 def test_a_drawing_that_fails_costs_itself_alone(study: Seqprobe) -> None:
     Path("more.py").write_text("raise SystemExit('no paper')")
     result = study("study run . --jobs 1 --json --quiet")

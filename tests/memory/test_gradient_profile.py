@@ -104,6 +104,7 @@ def test_parity_has_no_gradient_and_the_product_has() -> None:
     np.testing.assert_allclose(product["G"][:5], [0, 1, 1, 0, 0], atol=0.06)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_a_known_value() -> None:
     """G(1) of the product is the rms of a standard normal, 1: 95 % of intervals must hold it."""
     covered = 0

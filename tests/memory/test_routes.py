@@ -119,6 +119,7 @@ def test_jacrev_and_differences_agree_with_the_rows(case: Case) -> None:
     np.testing.assert_allclose(ours, total, rtol=1e-3, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_interval_of_one_probe_covers_the_exact_value() -> None:
     """Case 8: with one probe per row, 93 to 97 % of 500 repeats hold the exact G^2."""
     rng = np.random.default_rng(0)
