@@ -178,7 +178,9 @@ class TestBasinsAndConnections:
             ends = target[source == saddle]
             assert len(ends) == 2
             assert int((bits[ends[0]] != bits[ends[1]]).sum()) == 1
+            assert graph["hamming"].values[saddle] == 1
             joined.add(frozenset(ends.tolist()))
+        assert int(graph["hamming"].notnull().sum()) == 12
         assert len(joined) == 12  # the twelve edges, each once
         for d, reach in ((2, 4), (3, 8)):
             for saddle in np.unique(source[graph["source_unstable"].values == d]):

@@ -277,6 +277,15 @@ def test_check_compares_with_what_was_expected(study: Study, tree: xr.DataTree) 
     where = 'where.architecture = "transformer"\nat.input = 0'
     reason = _verdict(study, "fixed-points.search/index_sum", 1, where)[1]
     assert reason == "no run has it"
+    starts = tree["fixed-points.search"].to_dataset()["status"]
+    converged = (starts == 1).sum("start").values[(starts["architecture"] == "rnn").values]
+    assert converged.max() > 0
+    where = 'where.architecture = "rnn"\ncount = 1'
+    found = _verdict(study, "fixed-points.search/status", 8, where)[2]
+    assert found == np.median(converged)
+    where = 'where.architecture = "transformer"\ncount = 1'
+    reason = _verdict(study, "fixed-points.search/hits", 1, where)[1]
+    assert reason == "no run has it"
 
 
 @pytest.mark.parametrize(

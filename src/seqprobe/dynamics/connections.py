@@ -52,7 +52,9 @@ def connections(
         Over ``edge``: ``source`` (the saddle), ``target`` (the attractor), ``count`` of rays,
         ``source_unstable``, the unstable dimensions of the saddle, which is the type of the edge.
         Over ``fixed_point``: ``n_rays`` and ``unresolved``, with ``n_unstable``, ``stability`` and
-        ``x`` of `points`, and ``readout`` (fixed_point, output) if the model has a head.
+        ``x`` of `points`. If the model has a head, ``readout`` (fixed_point, output), and
+        ``hamming`` (fixed_point): of a saddle of one unstable dimension that joins two attractors,
+        the number of outputs whose sign differs between them; NaN elsewhere.
 
     Raises
     ------
@@ -107,9 +109,23 @@ def connections(
         with torch.no_grad():
             y = head(x, u).numpy()
         data["readout"] = variable((*at, "output"), y, "output", "1")
+        apart = _hamming(np.sign(y), edges, unstable)
+        data["hamming"] = variable(
+            at, apart, "outputs of other sign in the attractors that a saddle joins", "outputs"
+        )
     parameters = {"n_rays": n_rays, "max_steps": max_steps}
     attrs = describe("connections", model, parameters, seed)
     return xr.Dataset(data, attrs=attrs)
+
+
+def _hamming(signs: np.ndarray, edges: np.ndarray, unstable: np.ndarray) -> np.ndarray:
+    """Return for every point how many signs (n, K) differ between the two ends of its line."""
+    found = np.full(len(signs), np.nan)
+    for saddle in np.flatnonzero(unstable == 1):
+        ends = edges[edges[:, 0] == saddle, 1]
+        if len(ends) == 2:
+            found[saddle] = (signs[ends[0]] != signs[ends[1]]).sum()
+    return found
 
 
 def _rays(

@@ -35,6 +35,8 @@ class Expectation:
         ``"score"``, or ``"memory.profile/peak_lag"`` for a variable of an analysis.
     value, tolerance
         What is expected, and by how much the value found may differ.
+    count
+        Count the numbers of a run that equal this, in place of taking its one number.
     statistic
         Over the runs.
     seeds
@@ -47,6 +49,7 @@ class Expectation:
     variable: str
     value: float
     tolerance: float = bounded(None, 0.0)
+    count: float | None = None
     statistic: Statistic = "median"
     seeds: int = bounded(1, 1, 10**6)
     size: Literal["full", "smoke"] = "full"
@@ -142,9 +145,16 @@ def _judge(
     runs = values.isel(run=np.flatnonzero(chosen))
     for dim, label in at.items():
         runs = runs.isel({dim: _position(runs, dim, label)})
+    if expected.count is not None:
+        inner = [dim for dim in runs.dims if dim != "run"]
+        # Of a run without the analysis there is nothing to count, which is not a count of none.
+        runs = (runs == expected.count).sum(inner).where(runs.notnull().any(inner))
     if runs.dims != ("run",):
         rest = ", ".join(str(dim) for dim in runs.dims if dim != "run")
-        raise UsageError(f"'{expected.variable}' is a number per {rest}; choose one with 'at'")
+        raise UsageError(
+            f"'{expected.variable}' is a number per {rest}; choose one with 'at', or 'count' those"
+            " that equal something"
+        )
     numbers = runs.values.astype(float)
     there = np.isfinite(numbers)
     seeds = len(set(runs["seed"].values[there].tolist()))

@@ -19,21 +19,12 @@ Examples:
 
 
 def joined(result: xr.Dataset) -> dict[str, int]:
-    """Return how many saddles of one unstable dimension join attractors by Hamming distance.
-
-    The distance counts outputs whose sign differs between the two attractors.
-    """
-    if "readout" not in result:
+    """Return how many saddles of one unstable dimension join attractors by Hamming distance."""
+    if "hamming" not in result:
         return {}
-    sign = np.sign(result["readout"].values)
-    source, target = result["source"].values, result["target"].values
-    counts: dict[str, int] = {}
-    for saddle in np.unique(source[result["source_unstable"].values == 1]):
-        ends = target[source == saddle]
-        if len(ends) == 2:
-            key = str(int((sign[ends[0]] != sign[ends[1]]).sum()))
-            counts[key] = counts.get(key, 0) + 1
-    return counts
+    apart = result["hamming"].values
+    distances, counts = np.unique(apart[np.isfinite(apart)], return_counts=True)
+    return {str(int(d)): int(n) for d, n in zip(distances, counts, strict=True)}
 
 
 def _as_json(result: xr.Dataset) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""Fixed points and trajectories of three networks, and how many points there are for N bits.
+
+python analyses/flipflop_mechanism/figure.py STUDY.nc FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from seqprobe import plots, schema
+from seqprobe.plots.points import point_legend
+from seqprobe.plots.runs import singles
+from seqprobe.plots.style import RC, look
+
+BITS, ARCHITECTURES = "task.bits", ("rnn", "gru", "lstm")
+STATES = ["x", "n_unstable", "stability", "spacing_min", "unstable_direction", "trajectory"]
+
+
+def counts(points: xr.Dataset, ax: Axes, unstable: int, law: str) -> None:
+    """Draw how many points have so many unstable dimensions, every seed a mark."""
+    bits = points[BITS].values
+    found = (points["n_unstable"] == unstable).sum("fixed_point").values
+    for i, name in enumerate(ARCHITECTURES):
+        mine, style = points["architecture"].values == name, look(name)
+        if not mine.any():
+            continue
+        place, marks = bits[mine] + 0.12 * (i - 1), {"color": style.color, "ms": 4, "alpha": 0.5}
+        ax.plot(place, found[mine], style.marker, label=name, **marks)
+    n = np.arange(bits.min(), bits.max() + 1)
+    expected = n * 2.0 ** (n - 1) if unstable else 2.0**n
+    ax.hlines(expected, n - 0.3, n + 0.3, color="0.3", lw=1, zorder=0, label=law)
+    ax.set_xticks(n)
+    ax.set_xlim(n[0] - 0.5, n[-1] + 0.5)
+    ax.set_xlabel("bits N")
+    ax.set_ylabel("fixed points")
+    ax.set_ylim(0, 1.15 * max(expected))
+    ax.legend(fontsize=6, loc="upper left")
+
+
+def draw(points: xr.Dataset, shown: xr.Dataset) -> Figure:
+    """Return a row of state spaces, and a row of counts over all networks."""
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=[1.2, 1])
+        runs = [singles(shown.isel(run=[i]))[0][1] for i in range(shown.sizes["run"])]
+        for i, run in enumerate(runs):
+            ax = above.add_subplot(1, 3, i + 1, projection="3d")
+            plots.fixed_points(run, ax).set_title(f"{shown['architecture'].values[i]}")
+        point_legend(above, runs)
+        left, right = below.subplots(1, 2)
+        counts(points, left, 0, "$2^N$")
+        left.set_title("stable points, one per memory")
+        counts(points, right, 1, r"$N\,2^{N-1}$, edges of a cube")
+        right.set_title("saddles with one unstable dimension")
+    return figure
+
+
+def main() -> None:
+    """Draw the figure and keep its numbers: counts of all, states of those that are shown."""
+    study, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    points = xr.open_datatree(study, engine="h5netcdf")["fixed-points.search"].to_dataset().load()
+    most = points[BITS].values == points[BITS].values.max()
+    first = [np.flatnonzero(most & (points["architecture"].values == n))[:1] for n in ARCHITECTURES]
+    shown = points.isel(run=np.concatenate(first))[STATES].astype("float32", keep_attrs=True)
+    drawn = draw(points, shown)
+    for ending in ("pdf", "png"):
+        plots.save(drawn, folder / f"flipflop_mechanism.{ending}")
+    kept = {"counts": points[["n_unstable"]], "shown": shown}
+    schema.write_groups(kept, folder / "flipflop_mechanism.nc")
+
+
+if __name__ == "__main__":
+    main()
