@@ -10,7 +10,7 @@ import pytest
 
 from seqprobe.cli.app import run
 from seqprobe.errors import UsageError
-from seqprobe.studies import collect, compare_units, open_study
+from seqprobe.studies import check, collect, compare_units, open_study
 from seqprobe.studies.comparisons import stored_comparison
 from studies.plans import TINY, finish, make
 
@@ -33,6 +33,15 @@ def test_units_are_compared_once_and_collected(tmp_path: Path) -> None:
     assert tree.children["degeneracy"].to_dataset(inherit=False)["dsa"].equals(found["dsa"])
     reopened = open_study(study.folder)
     assert reopened.compare == study.compare
+    distance = float(found["dpif_mean"].values[1])
+    expectation = (
+        '[[expect]]\nclaim = "c"\nvariable = "degeneracy/dpif_mean"\nwhere.task.delay = 2\n'
+        f"value = {distance + 0.2}\ntolerance = 0.1\nseeds = 2\n"
+    )
+    (study.source.parent / "expected.toml").write_text(expectation)
+    (verdict,) = check(study)
+    assert verdict.found == distance and (verdict.n_runs, verdict.n_seeds) == (2, 2)
+    assert not verdict.agrees and verdict.reason == "off by 0.2"
 
 
 def test_a_changed_unit_is_compared_again(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from seqprobe.studies.study import Study
 __all__ = ["EXPECTED_FILE", "Verdict", "check"]
 
 EXPECTED_FILE = "expected.toml"
+_ROWS = ("run", "ensemble")  # what a value is of: one network, or all networks of a setting
 Statistic = Literal["median", "mean", "min", "max"]
 
 
@@ -32,7 +33,8 @@ class Expectation:
     claim
         In words.
     variable
-        ``"score"``, or ``"memory.profile/peak_lag"`` for a variable of an analysis.
+        ``"score"``, or ``"memory.profile/peak_lag"`` for a variable of an analysis; of a
+        comparison, a variable along ``ensemble``, ``"degeneracy/dpif_mean"``.
     value, tolerance
         What is expected, and by how much the value found may differ.
     count
@@ -136,28 +138,34 @@ def _judge(
     expected: Expectation, where: Mapping[str, Any], at: Mapping[str, Any], tree: xr.DataTree
 ) -> Verdict:
     values = _variable(expected.variable, tree)
-    chosen = np.ones(values.sizes["run"], dtype=bool)
+    rows = next(dim for dim in _ROWS if dim in values.dims)
+    chosen = np.ones(values.sizes[rows], dtype=bool)
     for key, wanted in where.items():
-        if key not in values.coords or values[key].dims != ("run",):
-            known = [str(n) for n, c in values.coords.items() if c.dims == ("run",)]
+        if key not in values.coords or values[key].dims != (rows,):
+            known = [str(n) for n, c in values.coords.items() if c.dims == (rows,)]
             raise unknown_name("coordinate", key, known)
         chosen &= np.isin(values[key].values, wanted)
-    runs = values.isel(run=np.flatnonzero(chosen))
+    runs = values.isel({rows: np.flatnonzero(chosen)})
     for dim, label in at.items():
         runs = runs.isel({dim: _position(runs, dim, label)})
     if expected.count is not None:
-        inner = [dim for dim in runs.dims if dim != "run"]
+        inner = [dim for dim in runs.dims if dim != rows]
         # Of a run without the analysis there is nothing to count, which is not a count of none.
         runs = (runs == expected.count).sum(inner).where(runs.notnull().any(inner))
-    if runs.dims != ("run",):
-        rest = ", ".join(str(dim) for dim in runs.dims if dim != "run")
+    if runs.dims != (rows,):
+        rest = ", ".join(str(dim) for dim in runs.dims if dim != rows)
         raise UsageError(
             f"'{expected.variable}' is a number per {rest}; choose one with 'at', or 'count' those"
             " that equal something"
         )
     numbers = runs.values.astype(float)
     there = np.isfinite(numbers)
-    seeds = len(set(runs["seed"].values[there].tolist()))
+    n_runs, seeds = int(there.sum()), len(there)
+    if rows == "run":
+        seeds = len(set(runs["seed"].values[there].tolist()))
+    elif there.any():  # each value is of all networks of an ensemble
+        n_runs = int(runs["n_networks"].values[there].sum())
+        seeds = int(runs["n_networks"].values[there].min())
     found = float(getattr(np, expected.statistic)(numbers[there])) if there.any() else math.nan
     reason = ""
     if not there.any():
@@ -168,7 +176,7 @@ def _judge(
         reason = f"off by {abs(found - expected.value):.3g}"
     return Verdict(
         *(expected.claim, expected.value, expected.tolerance, found),
-        *(int(there.sum()), seeds, not reason, reason),
+        *(n_runs, seeds, not reason, reason),
     )
 
 
@@ -191,6 +199,6 @@ def _variable(name: str, tree: xr.DataTree) -> xr.DataArray:
     dataset = tree[group].to_dataset() if group else tree.to_dataset()
     if last not in dataset.data_vars:
         raise unknown_name("variable", last, map(str, dataset.data_vars))
-    if "run" not in dataset[last].dims or dataset[last].dtype.kind not in "fiub":
-        raise UsageError(f"'{name}' is not a number per run")
+    if not set(_ROWS) & set(dataset[last].dims) or dataset[last].dtype.kind not in "fiub":
+        raise UsageError(f"'{name}' is not a number per run, or per ensemble of networks")
     return dataset[last]
