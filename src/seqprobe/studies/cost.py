@@ -38,7 +38,7 @@ def estimate(
 ) -> dict[str, Cost]:
     """Return what every unit's group costs at most, by the name of the unit.
 
-    Groups of one configuration and size are timed once, with the threads of this process.
+    Groups of one configuration and size are timed once, on one thread.
     """
     costs: dict[str, Cost] = {}
     timed: dict[str, Cost] = {}

@@ -27,7 +27,9 @@ def seconds_per_update(
 ) -> float:
     """Return the wall time of one update of a group of seeds, with its data and its optimiser.
 
-    Nothing is written. Costs four updates: the median of three after one that does not count.
+    On one thread, as the processes of a study compute: several threads on cores that are in use
+    wait for each other, a hundred times as long. Nothing is written. Costs four updates: the median
+    of three after one that does not count.
 
     Parameters
     ----------
@@ -54,10 +56,15 @@ def seconds_per_update(
     else:
         trainers = [Trainer(dataclasses.replace(recipe, seed=s), nowhere, device) for s in seeds]
     seconds = []
-    with torch_seeded(0, "timing"):
-        for _ in range(1 + _RUNS):
-            start = time.perf_counter()
-            for trainer in trainers:
-                trainer.update()
-            seconds.append(time.perf_counter() - start)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch_seeded(0, "timing"):
+            for _ in range(1 + _RUNS):
+                start = time.perf_counter()
+                for trainer in trainers:
+                    trainer.update()
+                seconds.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
     return statistics.median(seconds[1:])
