@@ -29,17 +29,14 @@ def counts(points: xr.Dataset, ax: Axes, unstable: int, law: str) -> None:
     found = (points["n_unstable"] == unstable).sum("fixed_point").values
     for i, name in enumerate(ARCHITECTURES):
         mine, style = points["architecture"].values == name, look(name)
-        if not mine.any():
-            continue
         place, marks = bits[mine] + 0.12 * (i - 1), {"color": style.color, "ms": 4, "alpha": 0.5}
-        ax.plot(place, found[mine], style.marker, label=name, **marks)
-    n = np.arange(bits.min(), bits.max() + 1)
+        ax.plot(place, found[mine], style.marker, label=name if mine.any() else None, **marks)
+    n = np.unique(bits)
     expected = n * 2.0 ** (n - 1) if unstable else 2.0**n
     ax.hlines(expected, n - 0.3, n + 0.3, color="0.3", lw=1, zorder=0, label=law)
     ax.set_xticks(n)
     ax.set_xlim(n[0] - 0.5, n[-1] + 0.5)
-    ax.set_xlabel("bits N")
-    ax.set_ylabel("fixed points")
+    ax.set(xlabel="bits N", ylabel="fixed points")
     ax.set_ylim(0, 1.15 * max(expected))
     ax.legend(fontsize=6, loc="upper left")
 
@@ -47,12 +44,14 @@ def counts(points: xr.Dataset, ax: Axes, unstable: int, law: str) -> None:
 def draw(points: xr.Dataset, shown: xr.Dataset) -> Figure:
     """Return a row of state spaces, and a row of counts over all networks."""
     with mpl.rc_context(RC):
-        figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+        figure = Figure(figsize=(7.2, 5.4))
+        figure.set_layout_engine("constrained", wspace=0.12, rect=(0, 0, 0.96, 1))  # for PC3
         above, below = figure.subfigures(2, 1, height_ratios=[1.2, 1])
         runs = [singles(shown.isel(run=[i]))[0][1] for i in range(shown.sizes["run"])]
         for i, run in enumerate(runs):
             ax = above.add_subplot(1, 3, i + 1, projection="3d")
-            plots.fixed_points(run, ax).set_title(f"{shown['architecture'].values[i]}")
+            name = f"{shown['architecture'].values[i]}, {shown[BITS].values[i]} bits"
+            plots.fixed_points(run, ax).set_title(name)
         point_legend(above, runs)
         left, right = below.subplots(1, 2)
         counts(points, left, 0, "$2^N$")
