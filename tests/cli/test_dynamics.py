@@ -255,6 +255,7 @@ def test_cycles_beside_none(seqprobe: Seqprobe, nets: Path) -> None:
     assert schema.read("x.nc").sizes["run"] == 2
 
 
+@pytest.mark.slow
 def test_mixed_architectures_share_a_file(seqprobe: Seqprobe, nets: Path) -> None:
     line = f"fixed-points {nets} {SMALL} -o all.nc --figure all.png --json"
     made = seqprobe(line)

@@ -234,6 +234,7 @@ def test_reports_of_one_name_in_two_folders_do_not_meet(seqprobe: Seqprobe, symb
     ]
 
 
+@pytest.mark.slow
 def test_report_prints_questions_by_name_and_says_untrained(
     seqprobe: Seqprobe, symbols: Path
 ) -> None:

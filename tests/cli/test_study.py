@@ -137,6 +137,7 @@ def test_a_study_with_failed_units_ends_with_code_5(study: Seqprobe) -> None:
     assert result.code == 2 and "nothing to collect yet: 2 not done, 2 threshold" in result.error
 
 
+@pytest.mark.slow
 def test_a_drawing_that_fails_says_why(study: Seqprobe) -> None:
     Path("more.py").write_text("raise SystemExit('no paper in the plotter')")
     result = study("study run . --jobs 1 --quiet")
@@ -210,6 +211,7 @@ def test_an_analysis_takes_a_study_and_keeps_its_results(study: Seqprobe) -> Non
     assert len(list(Path("runs/tiny").glob("*/results/*.nc"))) == 8
 
 
+@pytest.mark.slow
 def test_units_that_do_not_count_are_left_out_of_an_analysis(study: Seqprobe) -> None:
     Path("study.toml").write_text(STUDY + 'for.rnn.train.until = "nmse=1e-9"\n')
     _run(study, "--quiet")
@@ -298,6 +300,7 @@ def test_the_content_of_a_file_that_an_option_names_counts(seqprobe: Seqprobe) -
     assert len(set(Path("zoo/results").glob("*.nc"))) == 2 * len(kept)
 
 
+@pytest.mark.slow
 def test_drawings_leave_out_models_that_an_analysis_has_no_meaning_for(study: Seqprobe) -> None:
     text = STUDY.replace('"tcn"]', '"transformer"]').replace("for.tcn", "for.transformer")
     text = text.replace("capacity ess --sequences 2", "fixed-points --starts 4")

@@ -138,7 +138,14 @@ def test_linear_map() -> None:
     assert int(points["complete"][0]) == -1  # no bound is known, so that the sum may be anything
 
 
-@pytest.mark.parametrize("model", ["s4d", pytest.param("mamba", marks=pytest.mark.slow), "tcn"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "tcn",
+        pytest.param("s4d", marks=pytest.mark.slow),
+        pytest.param("mamba", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_closed_forms_against_a_long_run(model: str, layers: int) -> None:
     network = build_model(model, SPEC, {"width": 4, "layers": layers})

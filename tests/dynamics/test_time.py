@@ -68,6 +68,7 @@ class TestLimitCycles:
         assert float(found["certificate"][0]) < 1e-9
         assert float(found["amplitude"][0]) == pytest.approx(1, abs=1e-9)
 
+    @pytest.mark.slow
     def test_where_there_is_none(self) -> None:
         still = limit_cycles(linear(0.5 * torch.eye(2).double()), float64((3, 2)))
         assert still.sizes["cycle"] == 0
@@ -138,6 +139,7 @@ class TestLyapunov:
         )
         assert float(found["exponent"][0]) == pytest.approx(np.log(2), abs=0.01)
 
+    @pytest.mark.slow
     def test_henon(self) -> None:
         found = lyapunov_spectrum(
             henon(), starts=torch.zeros(12, 2), n_steps=1500, n_exponents=2, burn_in=100
@@ -281,6 +283,7 @@ class TestAutocorrelation:
         naive = fit_decay(rows, 400, 8).n_terms
         assert (naive == 2).mean() > 0.3  # what Akaike's criterion alone would say
 
+    @pytest.mark.slow
     def test_a_sum_of_two_is_told(self) -> None:
         rng = np.random.default_rng(0)
         null = null_model(2000, 8, 150, rng)
@@ -308,7 +311,8 @@ class TestAutocorrelation:
 
 
 class TestTimescales:
-    @pytest.mark.parametrize("tau", [5.0, pytest.param(20.0, marks=pytest.mark.slow)])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("tau", [5.0, 20.0])
     def test_a_leaky_unit_in_white_noise(self, tau: float) -> None:
         phi = float(np.exp(-1 / tau))
         of = CallableMap(lambda x, u: phi * x + u, 10, 10)  # ten units, each with its own noise

@@ -44,6 +44,7 @@ def test_units_are_compared_once_and_collected(tmp_path: Path) -> None:
     assert not verdict.agrees and verdict.reason == "off by 0.2"
 
 
+@pytest.mark.slow
 def test_a_changed_unit_is_compared_again(tmp_path: Path) -> None:
     study = make(tmp_path, LINE + TINY)
     finish(study)
@@ -54,6 +55,7 @@ def test_a_changed_unit_is_compared_again(tmp_path: Path) -> None:
     assert compare_units(bigger, bigger.compare[0]).sizes["net_a"] == 3
 
 
+@pytest.mark.slow
 def test_the_command_compares_and_draws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
