@@ -12,6 +12,7 @@ from seqprobe.adapters.form import Form
 from seqprobe.errors import NotApplicableError
 from seqprobe.models import Trace, WholeModel
 from seqprobe.models.access import like_parameters
+from seqprobe.models.base import scanned
 from seqprobe.spec import Spec
 from seqprobe.state import State
 
@@ -144,6 +145,13 @@ class ForeignModel(WholeModel):
             )
         return y
 
+    def blank(self, *lead: int) -> Tensor:
+        """Return zero inputs, or tokens, (B, T, D) or (B, D) for the axes before D."""
+        like = next(iter(self.module.parameters()), torch.zeros(()))
+        if self.form.tokens:
+            return torch.zeros(lead, device=like.device, dtype=torch.long)
+        return torch.zeros(*lead, self.spec.input_size, device=like.device, dtype=like.dtype)
+
     def _stateless(self) -> NotApplicableError:
         return NotApplicableError(self._why_no_state)
 
@@ -165,22 +173,13 @@ class HookedModel(ForeignModel):
     features = streamed
 
 
-def compare(
-    model: WholeModel,
-    x: Tensor,
-    pooled: bool,
-) -> Agreement:
+def compare(model: ForeignModel, x: Tensor) -> Agreement:
     """Step through sequences (N, T, D) or tokens and read them at once, and say how they differ."""
     x = like_parameters(model, x)
     with torch.no_grad():
         y, after = model(x)
-        state = model.init_state(len(x))
-        rows = []
-        for x_t in x.unbind(1):
-            y_t, state = model.step(x_t, state)
-            rows.append(y_t)
-    stepped = torch.stack(rows, dim=1)
-    if pooled:
+        stepped, state = scanned(model, x, model.init_state(len(x)))
+    if model.form.pooled:
         y, stepped = y[:, -1:], stepped[:, -1:]
     states = [_distance(state[part], after[part]) for part in after]
     dtype = str(y.dtype).removeprefix("torch.")

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqprobe.models.base import SequenceModule
+from seqprobe.models.base import SequenceModule, scanned
 from seqprobe.models.trace import Trace
 from seqprobe.state import State
 
@@ -86,7 +86,7 @@ class ProjectedLSTMLayer(SequenceModule):
         """Map (B, T, D) to (B, T, P); see `SequenceModule.forward`."""
         state = state if state is not None else self.init_state(len(x))
         if trace is not None:
-            return self._scan(x, state, trace)
+            return scanned(self, x, state, trace)
         no_bias = torch.zeros_like(self.bias)  # torch adds a second one
         y, h, c = torch.lstm(
             x,
@@ -100,15 +100,3 @@ class ProjectedLSTMLayer(SequenceModule):
             batch_first=True,
         )
         return y, {"h": h[0], "c": c[0]}
-
-    def _scan(self, x: Tensor, state: State, trace: Trace) -> tuple[Tensor, State]:
-        """Step through a sequence and keep the internals that were asked for."""
-        outputs, steps = [], []
-        for x_t in x.unbind(1):
-            steps.append(Trace())
-            h, state = self.step(x_t, state, steps[-1])
-            outputs.append(h)
-        for name in _INTERNALS:
-            if trace.wants(name):
-                trace.put(name, torch.stack([of_step[name] for of_step in steps], dim=1))
-        return torch.stack(outputs, dim=1), state

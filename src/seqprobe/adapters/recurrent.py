@@ -15,7 +15,7 @@ from seqprobe.adapters.intercept import Call, calls, replaced
 from seqprobe.adapters.torch_rnn import from_torch
 from seqprobe.errors import NotApplicableError
 from seqprobe.models import SequenceModule, Trace
-from seqprobe.models.base import Stack
+from seqprobe.models.base import Stack, scanned
 from seqprobe.spec import Spec
 from seqprobe.state import State
 
@@ -111,11 +111,7 @@ class RecurrentModel(ForeignModel):
             raise self._stateless()
         if not any(self._learned):
             return self._zero_state(batch)
-        like = next(self.module.parameters())
-        shape = (batch, 1) if self.form.tokens else (batch, 1, self.spec.input_size)
-        x = torch.zeros(
-            shape, device=like.device, dtype=torch.long if self.form.tokens else like.dtype
-        )
+        x = self.blank(batch, 1)
         state = self._zero_state(batch)
         for path, call in recurrent_parts(self.module, self.form, x):
             found = _given_state(self._part(path), call)
@@ -165,17 +161,7 @@ class RecurrentModel(ForeignModel):
         return y, after
 
     def _scanned(self, x: Tensor, state: State, trace: Trace | None) -> tuple[Tensor, State]:
-        outputs: list[Tensor] = []
-        steps: list[Trace] = []
-        for x_t in x.unbind(1):
-            if trace is not None:
-                steps.append(Trace(*trace.patterns))
-            y_t, state = self.step(x_t, state, steps[-1] if steps else None)
-            outputs.append(y_t)
-        if trace is not None:
-            for name in steps[0]:
-                trace.put(name, torch.stack([of_step[name] for of_step in steps], dim=1))
-        y = torch.stack(outputs, dim=1)
+        y, state = scanned(self, x, state, trace)
         if self.form.pooled:
             y = torch.cat([torch.zeros_like(y[:, :-1]), y[:, -1:]], dim=1)
         return y, state

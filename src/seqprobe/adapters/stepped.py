@@ -12,6 +12,7 @@ from seqprobe.adapters.foreign import ForeignModel
 from seqprobe.adapters.form import Form, plain_output
 from seqprobe.errors import NotApplicableError, SeqprobeError, UsageError
 from seqprobe.models import StateKind, Trace
+from seqprobe.models.base import scanned
 from seqprobe.spec import Spec
 from seqprobe.state import State, size
 
@@ -119,20 +120,11 @@ class SteppedModel(ForeignModel):
 
         The state after the last step takes a second pass, step by step.
         """
-        after = self.init_state(len(x)) if state is None else state
-        rows = []
-        for x_t in x.unbind(1):
-            y_t, after = self.step(x_t, after)
-            rows.append(y_t)
-        y = self.outputs(x) if state is None else torch.stack(rows, dim=1)
-        return y, after
+        y, after = scanned(self, x, self.init_state(len(x)) if state is None else state)
+        return (self.outputs(x) if state is None else y), after
 
     def _check_grown(self) -> None:
-        like = next(iter(self.module.parameters()), torch.zeros(()))
-        shape = (1,) if self.form.tokens else (1, self.spec.input_size)
-        x_t = torch.zeros(
-            shape, device=like.device, dtype=torch.long if self.form.tokens else like.dtype
-        )
+        x_t = self.blank(1)
         with torch.no_grad():
             states = [self.init_state(1)]
             for _ in range(2):

@@ -319,13 +319,13 @@ def _checked(model: ForeignModel, x: Tensor) -> Agreement:
     """Compare stepping with reading at once, in double precision where the module can."""
     x = x[: min(2, len(x)), :_CHECKED]
     try:
-        return _compared(float64_twin(model), x, model.form.pooled)
+        return _compared(float64_twin(model), x)
     except SeqprobeError:
         # It makes tensors of single precision in its forward, or a function of the user's holds the
         # module itself and not its copy.
-        return _compared(model, x, model.form.pooled)
+        return _compared(model, x)
 
 
-def _compared(model: nn.Module, x: Tensor, pooled: bool) -> Agreement:
+def _compared(model: nn.Module, x: Tensor) -> Agreement:
     with borrowed(model):
-        return compare(cast("WholeModel", model), like_parameters(model, x), pooled)
+        return compare(cast("ForeignModel", model), x)

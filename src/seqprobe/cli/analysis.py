@@ -102,8 +102,7 @@ def analysis_command(
             quiet: bool,
             **own: Any,
         ) -> int:
-            given = Given.of(own)
-            given.check(checkpoints)
+            given = Given.of(own, checkpoints)
             _check_outputs(view, output, figures)
             devices.tune_malloc()
             with progress(quiet, "checkpoints") as update:

@@ -80,23 +80,24 @@ class Given:
     NAMES: ClassVar = ("factory", "state", "data", "task_name", "assignments")
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> Given:
-        """Take the options of `given_options` out of those of a command."""
-        return cls(**{name: options.pop(name) for name in cls.NAMES})
+    def of(cls, options: dict[str, Any], paths: tuple[str, ...]) -> Given:
+        """Take the options of `given_options` out of those of a command, if they fit the paths.
+
+        Raises
+        ------
+        UsageError
+            If options do not belong together, before anything is read.
+        """
+        given = cls(**{name: options.pop(name) for name in cls.NAMES})
+        given._check(paths)
+        return given
 
     @property
     def anything(self) -> bool:
         """True if something was said."""
         return self != Given()
 
-    def check(self, paths: tuple[str, ...]) -> None:
-        """Refuse options that do not belong together, before anything is read.
-
-        Raises
-        ------
-        UsageError
-            If they do not.
-        """
+    def _check(self, paths: tuple[str, ...]) -> None:
         if not paths and self.factory is None:
             raise UsageError("no CKPT was given (allowed: checkpoints, folders, or --model)")
         if self.data is not None and self.task_name is not None:

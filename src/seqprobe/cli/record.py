@@ -82,8 +82,7 @@ def command(
     from seqprobe.activations import record
     from seqprobe.activations.record import check_recording
 
-    given = Given.of(more)
-    given.check(() if checkpoint is None else (checkpoint,))
+    given = Given.of(more, () if checkpoint is None else (checkpoint,))
     check_recording(output, overwrite)
     words = [word.strip() for word in what.split(",") if word.strip()]
     if not words:

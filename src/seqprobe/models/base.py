@@ -17,7 +17,7 @@ from seqprobe.errors import NotApplicableError
 from seqprobe.models.trace import Trace
 from seqprobe.state import State, flatten
 
-__all__ = ["SequenceModule", "Stack", "StateKind", "StatePart", "state_parts"]
+__all__ = ["SequenceModule", "Stack", "StateKind", "StatePart", "scanned", "state_parts"]
 
 # What a part of a state is: "fixed" numbers; a "cache" (B, heads, t, d) that gets one entry per
 # step; a "buffer" (B, C, k) of the last k inputs, oldest first.
@@ -112,6 +112,31 @@ class SequenceModule(nn.Module, ABC):
         """Return real zeros of the precision and on the device of the parameters."""
         like = next(p for p in self.parameters() if p.is_floating_point())
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+def scanned(
+    model: SequenceModule, x: Tensor, state: State, trace: Trace | None = None
+) -> tuple[Tensor, State]:
+    """Step through (B, T, D) or tokens (B, T) from a state; what `forward` has to equal.
+
+    Returns
+    -------
+    tuple
+        Outputs (B, T, K) and the last state. `trace` gets the internals that it asks for, (B, T,
+        ...).
+    """
+    outputs, steps = [], []
+    for x_t in x.unbind(1):
+        of_step = None if trace is None else Trace()
+        y_t, state = model.step(x_t, state, of_step)
+        outputs.append(y_t)
+        if of_step is not None:
+            steps.append(of_step)
+    if trace is not None:
+        for name in steps[0]:
+            if trace.wants(name):
+                trace.put(name, torch.stack([of_step[name] for of_step in steps], dim=1))
+    return torch.stack(outputs, dim=1), state
 
 
 def state_parts(module: SequenceModule, length: int) -> dict[str, StatePart]:

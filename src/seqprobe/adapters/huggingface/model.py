@@ -17,6 +17,7 @@ from seqprobe.adapters.huggingface.text import Text, encode
 from seqprobe.adapters.huggingface.verification import Verification
 from seqprobe.errors import NotApplicableError, UsageError
 from seqprobe.models import StateKind, Trace, WholeModel
+from seqprobe.models.base import scanned
 from seqprobe.spec import Spec
 from seqprobe.state import State
 
@@ -153,11 +154,7 @@ class HuggingFaceModel(WholeModel):
                 " use step for one token after a state"
             )
         state = self.init_state(len(x)) if state is None else state
-        rows = []
-        for x_t in x.unbind(1):
-            y_t, state = self.step(x_t, state)
-            rows.append(y_t)
-        return torch.stack(rows, dim=1), state
+        return scanned(self, x, state)
 
     def step(self, x_t: Tensor, state: State, trace: Trace | None = None) -> tuple[Tensor, State]:
         """Map tokens (B,), or embeddings (B, E), to logits (B, V) and the next state.

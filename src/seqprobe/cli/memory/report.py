@@ -92,8 +92,7 @@ def report(
     a group, for 'xarray.open_datatree' or 'seqprobe.schema.read_groups'. Takes about a minute per
     small model.
     """
-    given = Given.of(more)
-    given.check(checkpoints)
+    given = Given.of(more, checkpoints)
     home, taken = make_folder(folder), set[str]()
     devices.tune_malloc()
     where = devices.resolve(device)
