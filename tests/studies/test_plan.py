@@ -59,6 +59,23 @@ def test_settings_of_one_name_hold_for_it_alone_and_give_way_to_the_grid(tmp_pat
     assert {own["train.steps"] for own in found.values()} == {5}
 
 
+def test_settings_of_a_model_on_one_task_come_after_those_of_either(tmp_path: Path) -> None:
+    text = """
+    fixed.task.length = 8
+    fixed.model.width = 4
+    for.tcn.model.kernel = 2
+    for.delay = { train.steps = 5, task.delay = 1 }
+    for.tcn.delay = { model.kernel = 3, task.delay = 2, train.steps = 6 }
+    grid.model.name = ["rnn", "tcn"]
+    grid.task.name = ["delay", "adding"]
+    """
+    units = make(tmp_path, text).units
+    found = {(u.settings["architecture"], u.settings["task"]): u.settings for u in units}
+    assert [found["tcn", task]["model.kernel"] for task in ("delay", "adding")] == [3, 2]
+    assert [found[name, "delay"]["train.steps"] for name in ("tcn", "rnn")] == [6, 5]
+    assert found["tcn", "delay"]["task.delay"] == 2
+
+
 def test_a_size_replaces_setting_by_setting(tmp_path: Path) -> None:
     path = _text(tmp_path, TINY + "[smoke]\nseeds = 1\nfixed.train.steps = 1\n[full]\nseeds = 4\n")
     smoke, full = read_plan(path, "smoke"), read_plan(path)
@@ -150,6 +167,12 @@ def test_a_setting_that_only_some_have_is_skipped_for_the_others(tmp_path: Path)
         ('draw = ["memory profil"]\n', r"unknown memory analysis 'profil'"),
         ("grid.train.lr = [1.0]\ngrid.'train.lr' = [2.0]\n", r"train.lr stands twice in \[grid\]"),
         ("for.gru.model.heads = 3\n", r"'gru' has no model.heads, which \[for.gru\]"),
+        ("for.gru.modle.width = 3\n", r"\[for.gru\] .* 'modle', which is no setting.* 'model'"),
+        ("for.delay.adding.train.lr = 1\n", r"\[for.delay\] .* has 'adding', which is no setting"),
+        ("for.gru.delay.task.lenth = 3\n", r"'delay' has no task.lenth, which \[for.gru.delay\]"),
+        ("for.gru.delay.model.heads = 3\n", r"'gru' has no model.heads, which \[for.gru.delay\]"),
+        ("for.gru.delay = 3\n", r"\[for.gru.delay\] must be a table"),
+        ("for.gru = 3\n", r"settings stand under \[for.NAME\]"),
         ("smoke.seeds = 0\nsmoke.sedes = 1\n", r"unknown key 'sedes' in \[smoke\]"),
         ("case = 3\n", r"cases under \[\[case\]\]"),
         ("fixed = 3\n", r"\[fixed\] must be a table"),

@@ -84,6 +84,15 @@ def _check_names(plan: Plan, points: Iterable[Settings], file: Path) -> None:
                 f"[for.{name}] of '{file}' is for no model or task"
                 f"{suggestion(name, (*MODELS, *TASKS))} (see 'seqprobe ls models' and 'ls tasks')"
             )
+    for model, task in plan.per_pair:
+        if model not in MODELS or task not in TASKS:
+            sections = ("model", "task", "train")
+            tasks = tuple(TASKS) if model in MODELS else ()
+            raise UsageError(
+                f"[for.{model}] of '{file}' has '{task}', which is no setting (allowed: keys of"
+                f" {', '.join(sections)}; for a model also a task, whose settings follow)"
+                f"{suggestion(task, (*sections, *tasks))}"
+            )
 
 
 def _check_settings(plan: Plan, points: list[Settings], file: Path) -> None:
@@ -118,18 +127,20 @@ def _check_settings(plan: Plan, points: list[Settings], file: Path) -> None:
 
 def _check_owners(plan: Plan, file: Path) -> None:
     """Refuse settings under [for.NAME] that this architecture or task does not have."""
-    for owner, settings in plan.per_name.items():
-        is_model = owner in MODELS
-        section = "model" if is_model else "task"
-        own = [*fields_of(architecture(owner).config if is_model else TASKS[owner].Config)]
-        own += _EXTRA[section]
-        for key in settings:
-            name = key.partition(".")[2]
-            if key.startswith(f"{section}.") and name not in own:
-                raise UsageError(
-                    f"'{owner}' has no {key}, which [for.{owner}] of '{file}' gives it"
-                    f"{suggestion(name, own)} (allowed: {', '.join(own)})"
-                )
+    owned = [((name,), settings) for name, settings in plan.per_name.items()]
+    for owners, settings in [*owned, *plan.per_pair.items()]:
+        for owner in owners:
+            is_model = owner in MODELS
+            section = "model" if is_model else "task"
+            own = [*fields_of(architecture(owner).config if is_model else TASKS[owner].Config)]
+            own += _EXTRA[section]
+            for key in settings:
+                name = key.partition(".")[2]
+                if key.startswith(f"{section}.") and name not in own:
+                    raise UsageError(
+                        f"'{owner}' has no {key}, which [for.{'.'.join(owners)}] of '{file}' gives"
+                        f" it{suggestion(name, own)} (allowed: {', '.join(own)})"
+                    )
 
 
 def _used(

@@ -57,6 +57,8 @@ class Plan:
         Settings of all units.
     per_name
         Settings of units with that architecture or task, by its name.
+    per_pair
+        Settings of units with that architecture on that task, by both names.
     grid, vary
         Values by key: all combinations, and one at a time.
     cases
@@ -71,6 +73,7 @@ class Plan:
     draw: tuple[str, ...]
     fixed: Settings
     per_name: dict[str, Settings]
+    per_pair: dict[tuple[str, str], Settings]
     grid: dict[str, list[Any]]
     vary: dict[str, list[Any]]
     cases: tuple[Settings, ...]
@@ -87,8 +90,9 @@ class Plan:
             chosen = {**case, **point, **variation}
             base = self.fixed | chosen
             settings = dict(self.fixed)
-            for key in ("model.name", "task.name"):
-                settings |= self.per_name.get(str(base.get(key)), {})
+            model, task = str(base.get("model.name")), str(base.get("task.name"))
+            settings |= self.per_name.get(model, {}) | self.per_name.get(task, {})
+            settings |= self.per_pair.get((model, task), {})
             yield settings | chosen
 
     def factors(self) -> tuple[str, ...]:
@@ -99,7 +103,8 @@ class Plan:
 
     def assigned(self) -> Iterator[tuple[str, Any]]:
         """Yield every key with every value that the file gives it."""
-        for settings in (self.fixed, *self.per_name.values(), *self.cases):
+        owned = (*self.per_name.values(), *self.per_pair.values())
+        for settings in (self.fixed, *owned, *self.cases):
             yield from settings.items()
         for key, values in (*self.grid.items(), *self.vary.items()):
             for value in values:
@@ -194,10 +199,10 @@ def _plan(file: Path, content: Mapping[str, Any], name: str) -> Plan:
         raise UsageError(
             f"'{file}': name = {name!r} is not allowed (allowed: letters, digits, - _)"
         )
-    per_name = content.get("for", {})
+    per_name, per_pair = _owned(file, content.get("for", {}))
     cases = content.get("case", [])
-    if not isinstance(per_name, dict) or not isinstance(cases, list):
-        raise UsageError(f"'{file}': settings stand under [for.NAME], cases under [[case]]")
+    if not isinstance(cases, list):
+        raise UsageError(f"'{file}': cases stand under [[case]]")
     return Plan(
         name=name,
         seeds=_seeds(file, content.get("seeds", 1)),
@@ -206,7 +211,8 @@ def _plan(file: Path, content: Mapping[str, Any], name: str) -> Plan:
         compare=text_list("compare"),
         draw=text_list("draw"),
         fixed=_settings(file, "fixed", content.get("fixed", {})),
-        per_name={key: _settings(file, f"for.{key}", table) for key, table in per_name.items()},
+        per_name=per_name,
+        per_pair=per_pair,
         grid=_lists(file, "grid", content.get("grid", {})),
         vary=_lists(file, "vary", content.get("vary", {})),
         cases=tuple(_settings(file, "case", case) for case in cases),
@@ -222,6 +228,20 @@ def _seeds(file: Path, value: Any) -> tuple[int, ...]:
             " (allowed: a number of seeds, or a list of different ones)"
         )
     return tuple(seeds)
+
+
+def _owned(file: Path, tables: Any) -> tuple[dict[str, Settings], dict[tuple[str, str], Settings]]:
+    """Read [for.NAME], where whatever is no section of settings is a task: [for.MODEL.TASK]."""
+    if not isinstance(tables, dict) or not all(isinstance(own, dict) for own in tables.values()):
+        raise UsageError(f"'{file}': settings stand under [for.NAME]")
+    per_name: dict[str, Settings] = {}
+    per_pair: dict[tuple[str, str], Settings] = {}
+    for name, table in tables.items():
+        own = {key: value for key, value in table.items() if key.partition(".")[0] in _SECTIONS}
+        per_name[name] = _settings(file, f"for.{name}", own)
+        for task in table.keys() - own.keys():
+            per_pair[name, task] = _settings(file, f"for.{name}.{task}", table[task])
+    return per_name, per_pair
 
 
 def _settings(file: Path, where: str, table: Any) -> Settings:
