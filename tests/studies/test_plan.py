@@ -175,7 +175,7 @@ def test_a_setting_that_only_some_have_is_skipped_for_the_others(tmp_path: Path)
         ("for.gru.delay = 3\n", r"\[for.gru.delay\] must be a table"),
         ("for.gru = 3\n", r"settings stand under \[for.NAME\]"),
         ("smoke.seeds = 0\nsmoke.sedes = 1\n", r"unknown key 'sedes' in \[smoke\]"),
-        ("case = 3\n", r"cases under \[\[case\]\]"),
+        ("case = 3\n", r"cases stand under \[\[case\]\]"),
         ("fixed = 3\n", r"\[fixed\] must be a table"),
     ],
 )
