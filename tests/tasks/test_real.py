@@ -102,6 +102,21 @@ def test_training_draws_a_frame_of_a_short_piece_as_often_as_of_a_long_one() -> 
 
 
 @needs_data("jsb")
+@pytest.mark.parametrize("length", [20, 100])
+def test_an_epoch_has_as_many_frames_as_the_training_pieces(length: int) -> None:
+    task = make_task("jsb", {"length": length})
+    frames = [float(task.weights(task.batch("train", 400, index=i)).mean()) for i in range(5)]
+    windows = task.epoch()
+    assert windows is not None
+    assert windows * np.mean(frames) == pytest.approx(13_807 - 229, rel=0.02)
+
+
+def test_generated_data_have_no_epochs_and_images_are_seen_once_in_each() -> None:
+    assert make_task("adding").epoch() is None
+    assert make_task("digits").epoch() == 898
+
+
+@needs_data("jsb")
 def test_held_out_windows_come_from_different_pieces() -> None:
     task = make_task("jsb", {"length": 60})
     there = task.count("test")
@@ -322,6 +337,14 @@ def test_recordings_are_split_by_their_number() -> None:
         for window in np.lib.stride_tricks.sliding_window_view(sound.astype(np.float32), 70)
         if window[0] == whole[0]
     )
+
+
+@needs_data("fsdd")
+def test_an_epoch_of_speech_is_as_long_as_the_recordings() -> None:
+    one, two = (make_task("speech", {"length": length}).epoch() for length in (90, 490))
+    assert one is not None and two is not None
+    assert one * 100 == pytest.approx(two * 500)
+    assert 2400 * 0.3 < one * 100 / 8000 < 2400 * 0.6  # recordings of 0.3 to 0.6 s on average
 
 
 @needs_data("fsdd")

@@ -35,6 +35,8 @@ _SCALARS = {
     "params": ("trained reals", "1"),
     "seconds": ("time of training on a shared machine; of all seeds trained together", "s"),
     "solved": ("test score meets the task's criterion", "1"),
+    "chance": ("score of an answer that knows nothing of the input", ""),
+    "baseline": ("test score of a baseline that does not learn what the task is about", ""),
 }
 
 
@@ -104,6 +106,9 @@ def _root(study: Study, included: Sequence[tuple[Unit, dict[str, Any]]]) -> xr.D
             "score": done["test"]["score"],
             "standard_error": done["test"]["standard_error"],
             "valid_score": done["valid"]["score"],
+            # Studies that are older do not say them.
+            "chance": done.get("chance", math.nan),
+            "baseline": done.get("baseline", {}).get("score", math.nan),
         }
         for _, done in included
     ]
@@ -183,7 +188,8 @@ def _histories(
     read = [study.unit_folder(unit).read_metrics() for unit, _ in included]
     steps = sorted({int(line["step"]) for lines in read for line in lines})
     position = {step: i for i, step in enumerate(steps)}
-    values = {name: np.full((len(read), len(steps)), np.nan) for name in ("loss", "score")}
+    names = ("loss", "score", "seconds")
+    values = {name: np.full((len(read), len(steps)), np.nan) for name in names}
     for row, lines in enumerate(read):
         at = [position[int(line["step"])] for line in lines]
         for name, array in values.items():
@@ -194,6 +200,13 @@ def _histories(
             "score": variable(
                 ("run", "step"), values["score"], "score on the validation split", _unit(included)
             ),
+            "seconds": variable(
+                ("run", "step"),
+                values["seconds"],
+                "processor time of training, shared by networks trained together",
+                "s",
+            ),
+            "epoch": variable(("run", "step"), _epochs(included, steps), "passes over data", "1"),
             "kept_score": variable(
                 ("run",),
                 np.array([done["valid"]["score"] for _, done in included]),
@@ -217,6 +230,14 @@ def _histories(
         },
         {"run": run, "step": variable(("step",), np.array(steps), "updates", "update")},
     )
+
+
+def _epochs(included: Sequence[tuple[Unit, dict[str, Any]]], steps: list[int]) -> np.ndarray:
+    """Return how often the training data was seen, (run, step); NaN where it has no end."""
+    # Studies that are older do not say it either.
+    epochs = [done.get("sequences_per_epoch") or math.nan for _, done in included]
+    batches = [unit.settings["train.batch"] for unit, _ in included]
+    return np.outer(np.array(batches) / np.array(epochs), steps)
 
 
 def _named(analyses: Sequence[Analysis]) -> dict[str, Analysis]:

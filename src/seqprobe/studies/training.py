@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from seqprobe.config import from_mapping
 from seqprobe.errors import DivergedError, UnreadableFileError
 from seqprobe.files import sha256
 from seqprobe.models import architecture
+from seqprobe.studies.stopwatch import Stopwatch
 from seqprobe.studies.unit import Unit, UnitFolder
 from seqprobe.studies.worker import Job, Report
 from seqprobe.tasks import make_task
@@ -52,10 +53,16 @@ def train_units(
     """
     folders = job.unit_folders()
     names = {unit.seed: unit.name for unit in units}
+    home = folders[job.units[0].name]
+    for path in (home.resume, home.own_resume):
+        _drop_if_damaged(path)
+    device = devices.resolve(job.device)
+    watch = Stopwatch(len(job.units), _seconds_before(folders.values()), device.type == "cpu")
     last = 0.0
 
     def on_step(now: Mapping[int, Progress]) -> None:
         nonlocal last
+        watch.share(len(now))
         if time.monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
             last = time.monotonic()
             own = {names[s]: dataclasses.asdict(p) for s, p in now.items() if s in names}
@@ -63,7 +70,7 @@ def train_units(
 
     def on_validation(seed: int, history: list[dict[str, float]]) -> None:
         if seed in names:
-            folders[names[seed]].write_metrics(history)
+            folders[names[seed]].write_metrics(history, watch.read())
 
     recipe = recipe_of(units[0].recipe)
     arguments: dict[str, Any] = {
@@ -72,17 +79,21 @@ def train_units(
         "model_config": recipe.model_config,
         "config": recipe.config,
         "until": recipe.until,
-        "device": devices.resolve(job.device),
+        "device": device,
         "resume": True,
         "on_validation": on_validation,
     }
-    home = folders[job.units[0].name]
-    for path in (home.resume, home.own_resume):
-        _drop_if_damaged(path)
     train_job = _train_group if len(job.units) > 1 else _train_one
     outcomes = train_job(job, arguments, on_step)
     for unit in units:
         yield unit, _ended(folders[unit.name], recipe, outcomes[unit.seed])
+
+
+def _seconds_before(folders: Collection[UnitFolder]) -> float:
+    """Return how long networks were trained that now go on from a resume file."""
+    found = [folder.seconds() for folder in folders]
+    heads = [folder for folder in folders if folder.resume.exists() or folder.own_resume.exists()]
+    return max(found, default=0.0) if heads else 0.0
 
 
 def _train_one(job: Job, arguments: dict[str, Any], on_step: OnStep) -> Outcomes:
@@ -167,7 +178,7 @@ def _ended(
     if isinstance(outcome, DivergedError):
         return outcome
     folder.write_metrics(outcome.history)  # a kill may have come between the last two files
-    metric, until = recipe.task.metric, recipe.until
+    task, until = recipe.task, recipe.until
     scores = [entry["score"] for entry in outcome.history]
     return {
         "sha256": sha256(folder.checkpoint),
@@ -175,11 +186,14 @@ def _ended(
         "best_step": outcome.step,
         "updates": int(outcome.history[-1]["step"]),
         "stopped": outcome.stopped,
-        "reached": until is None or until.met(scores, metric),
+        "reached": until is None or until.met(scores, task.metric),
         "solved": outcome.solved,
         "valid": outcome.metrics["valid"],
         "test": outcome.metrics["test"],
-        "metric_unit": metric.unit,
-        "train_length": recipe.task.length,
+        "metric_unit": task.metric.unit,
+        "chance": outcome.chance,
+        "baseline": outcome.baseline,
+        "train_length": task.length,
+        "sequences_per_epoch": task.epoch(),
         "libraries": outcome.libraries,
     }

@@ -20,7 +20,7 @@ __all__ = ["State", "Unit", "UnitFolder", "read_json", "write_json"]
 _FORMAT = "seqprobe.unit/1"
 # What ``done.json`` and every line of ``metrics.jsonl`` say at least.
 _SUMMARY = {"sha256", "params", "updates", "reached", "valid", "test", "metric_unit", "seconds"}
-_METRICS = ("step", "loss", "score")
+_METRICS = ("step", "loss", "score", "seconds")
 _DIGITS = 12
 
 # "done" is trained and analysed; "failed" waits for a retry; "started" goes on where it was.
@@ -141,10 +141,22 @@ class UnitFolder:
         """Forget the failure, so that the unit is run again."""
         (self.path / "error.json").unlink(missing_ok=True)
 
-    def write_metrics(self, history: list[dict[str, float]]) -> None:
-        """Write all validations so far, one JSON object per line."""
+    def write_metrics(self, history: list[dict[str, float]], seconds: float | None = None) -> None:
+        """Write all validations so far, one JSON object per line.
+
+        Parameters
+        ----------
+        history
+            What the checkpoint knows of them.
+        seconds
+            Time of training up to the last of them; the times of the others stay as they are.
+        """
+        known = self._seconds()
+        if seconds is not None:
+            known |= {0: 0.0, history[-1]["step"]: seconds}
+        lines = [line | {"seconds": known.get(line["step"], math.nan)} for line in history]
         # Before the first update there is no loss; NaN is not JSON.
-        plain = [{k: v if math.isfinite(v) else None for k, v in line.items()} for line in history]
+        plain = [{k: v if math.isfinite(v) else None for k, v in line.items()} for line in lines]
         with atomic(self.metrics) as part:
             part.write_text("".join(json.dumps(line) + "\n" for line in plain))
 
@@ -154,7 +166,7 @@ class UnitFolder:
             lines = [json.loads(line) for line in self.metrics.read_text().splitlines()]
             return [
                 {key: math.nan if line[key] is None else float(line[key]) for key in _METRICS}
-                for line in lines
+                for line in ({"seconds": None} | line for line in lines)  # older runs have none
             ]
         except FileNotFoundError:
             return []
@@ -163,6 +175,18 @@ class UnitFolder:
                 f"'{self.metrics}' is damaged ({error}); 'seqprobe study validate --repair'"
                 " removes the unit, to be run again"
             ) from None
+
+    def seconds(self) -> float:
+        """Return the time of training up to the last validation; 0 if it is not known."""
+        return max(self._seconds().values(), default=0.0)
+
+    def _seconds(self) -> dict[float, float]:
+        """Return the known times of validations by their updates."""
+        try:
+            lines = self.read_metrics()
+        except UnreadableFileError:  # it is written anew
+            return {}
+        return {line["step"]: line["seconds"] for line in lines if line["seconds"] >= 0}
 
     def state(self, results: Iterable[str] = ()) -> State:
         """Return ``todo``, ``started``, ``trained``, ``failed`` or ``done``.

@@ -202,6 +202,10 @@ class Task(ABC):
         del split, length
         return None
 
+    def epoch(self) -> float | None:
+        """Return how many training sequences make one pass over the data; None without end."""
+        return self.count("train")
+
     def weights(self, batch: Batch) -> Tensor:
         """Return what each sequence counts in a score, (B,): the same, unless a task says more."""
         return torch.ones(len(batch.inputs), device=batch.inputs.device)

@@ -95,9 +95,8 @@ class Music(Task):
         rng = generator(seed, self.name, split, index)
         lengths = np.array([len(piece) for piece in pieces])
         if split == "train":
-            # A short piece comes whole: it is drawn as often as a window of a long one.
-            shares = np.maximum(lengths, length + 1)
-            picks = rng.choice(len(pieces), 256 if size is None else size, p=shares / shares.sum())
+            shares = _shares(lengths, length)
+            picks = rng.choice(len(pieces), 256 if size is None else size, p=shares)
         else:
             size = len(pieces) if size is None else size
             if size > len(pieces):
@@ -117,6 +116,12 @@ class Music(Task):
         """Return the number of pieces that fill a window."""
         length = self.length if length is None else length
         return sum(len(piece) > length for piece in _pieces(self.name)[split])
+
+    def epoch(self) -> float:
+        """Return how many windows have on average as many frames as the training pieces."""
+        lengths = np.array([len(piece) for piece in _pieces(self.name)["train"]])
+        frames = np.minimum(lengths - 1, self.length)
+        return float((lengths - 1).sum() / (_shares(lengths, self.length) @ frames))
 
     def evaluation(self, split: Split) -> Iterator[Batch]:
         """Yield all pieces whole, those of like length together."""
@@ -179,6 +184,14 @@ class Piano(Music):
 
     name = "piano"
     summary = "next frame of classical piano"
+
+
+def _shares(lengths: np.ndarray, length: int) -> np.ndarray:
+    """Return how often a training window is of each piece."""
+    # A short piece comes whole: it is drawn as often as a window of a long one.
+    frames = np.maximum(lengths, length + 1)
+    shares: np.ndarray = frames / frames.sum()
+    return shares
 
 
 def _padded(windows: list[np.ndarray], length: int) -> Batch:

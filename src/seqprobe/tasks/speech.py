@@ -108,6 +108,10 @@ class Speech(Task):
         ]
         yield from _as_batch(np.stack(rows)).split(_EVALUATION_BATCH)
 
+    def epoch(self) -> float:
+        """Return how many windows are as long as the training recordings."""
+        return sum(map(len, _sounds()["train"])) / (self.length + _NEXT)
+
     def errors(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the negative log-likelihood of the last output, (B,), in nats."""
         parameters = outputs[:, -1].unflatten(1, (_COMPONENTS, 1 + 2 * _NEXT))

@@ -70,7 +70,11 @@ def print_status(study: Study) -> None:
             ]
         )
     table(
-        [*study.factors, "units", "state", "reached", "test score (median, range)", "updates"], rows
+        [
+            *study.factors,
+            *("units", "state", "reached", "test score (median, range)", "baseline", "updates"),
+        ],
+        rows,
     )
     for one in found.values():
         if one.done is not None and not one.done["reached"]:
@@ -93,17 +97,19 @@ def print_status(study: Study) -> None:
 
 
 def _spread(ended: list[dict[str, Any]]) -> list[str]:
-    """Return how many reached their threshold, their scores and their updates."""
+    """Return how many reached their threshold, scores, the task's baseline, and updates."""
     counted = [done for done in ended if done["reached"]]
     if not counted:
-        return [f"0 of {len(ended)}" if ended else "-", "-", "-"]
+        return [f"0 of {len(ended)}" if ended else "-", "-", "-", "-"]
     scores = [done["test"]["score"] for done in counted]
     metric = counted[0]["test"]["metric"]
     updates = sorted(done["updates"] for done in counted)
+    baseline = counted[0].get("baseline", {}).get("score")  # studies that are older do not say it
     span = f"{updates[0]}" if updates[0] == updates[-1] else f"{updates[0]}-{updates[-1]}"
     return [
         f"{len(counted)} of {len(ended)}",
         f"{metric} {statistics.median(scores):.4g} [{min(scores):.4g}, {max(scores):.4g}]",
+        "-" if baseline is None else f"{baseline:.4g}",
         span,
     ]
 
