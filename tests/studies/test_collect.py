@@ -357,6 +357,8 @@ def test_stopped_runs_keep_their_last_score() -> None:
             "kept_score": ("run", [2.0, 1.0, 3.0]),
             "stopped_at": ("run", [10, 20, 20]),
             "threshold": ("run", [3.0, 3.0, 3.0]),
+            "seconds": (("run", "step"), [[0.0, 1.0, np.nan], [0.0, 2.0, 4.0], [0.0, 3.0, 6.0]]),
+            "epoch": (("run", "step"), np.full((3, 3), np.nan)),
         },
         {
             "step": [0, 10, 20],
@@ -372,6 +374,26 @@ def test_stopped_runs_keep_their_last_score() -> None:
     assert np.array_equal(np.asarray(dots.get_xydata()), [[10, 2], [20, 1], [20, 3]])
     # The median is over the same three seeds at every update.
     assert np.array_equal(np.asarray(line.get_ydata()), [4, 3, 2])
+    ax = plots.learning_curves(training, against="seconds")
+    line = next(line for line in ax.lines if "3 seeds" in str(line.get_label()))
+    dots = next(line for line in ax.lines if line.get_linestyle() == "None")
+    assert np.array_equal(np.asarray(line.get_xydata()), [[0, 4], [2, 3], [5, 2]])
+    assert np.array_equal(np.asarray(dots.get_xydata()), [[2, 2], [5, 1], [5, 3]])
+    with pytest.raises(UsageError, match="epochs of 'gru' are not known"):
+        plots.learning_curves(training, against="epoch")
+    with pytest.raises(UsageError, match=r"against = 'hours' .* step, epoch, seconds"):
+        plots.learning_curves(training, against="hours")
+
+
+def test_scores_stand_beside_the_baseline_and_what_others_report(tree: xr.DataTree) -> None:
+    root = tree.to_dataset()
+    root = root.isel(run=(root["task.delay"] == 1).values)
+    ax = plots.scores(root, published={"rnn": 0.5})
+    at = {tuple(map(tuple, np.asarray(line.get_xydata()))) for line in ax.lines}
+    baseline = float(root["baseline"][0])
+    assert ((0.5, 0.28),) in at and ((baseline, 0.0), (baseline, 1.0)) in at
+    medians = [np.median(root["score"].values[i : i + 3]) for i in (0, 3)]
+    assert {((median, row),) for row, median in enumerate(medians)} <= at
 
 
 def test_runs_that_were_trained_in_other_ways_are_no_seeds_of_one(tree: xr.DataTree) -> None:

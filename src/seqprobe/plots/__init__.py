@@ -47,11 +47,7 @@ from seqprobe.plots.lag_curves import (
     total_effect,
     total_effect_figure,
 )
-from seqprobe.plots.learning_curves import (
-    final_scores,
-    learning_curves,
-    learning_curves_figure,
-)
+from seqprobe.plots.learning_curves import learning_curves, learning_curves_figure
 from seqprobe.plots.limit_cycles import limit_cycles, limit_cycles_figure
 from seqprobe.plots.memory_report import memory_report
 from seqprobe.plots.readers import (
@@ -63,6 +59,7 @@ from seqprobe.plots.readers import (
 )
 from seqprobe.plots.recall_capacity import recall_accuracy, recall_capacity, recall_capacity_figure
 from seqprobe.plots.recordings import decode, decode_error, decode_figure, recorded_timescales
+from seqprobe.plots.scores import final_scores, scores
 from seqprobe.plots.speed_map import slow_points, slow_points_figure, speed_map, speed_map_figure
 from seqprobe.plots.state_dimension import (
     capacity_summary,
@@ -139,6 +136,7 @@ __all__ = [
     "recall_capacity_figure",
     "recorded_timescales",
     "save",
+    "scores",
     "slow_points",
     "slow_points_figure",
     "speed_map",

@@ -1,4 +1,4 @@
-"""The training of many runs: scores against updates, and what they end with."""
+"""The training of many runs: scores against updates, epochs or time."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from seqprobe.plots.dots import dots, named_rows
-from seqprobe.plots.lines import Panel, by_task, draw, median_interval, plain_log
-from seqprobe.plots.runs import Group, groups, values
+from seqprobe.errors import UsageError
+from seqprobe.plots.lines import Panel, by_task, draw, plain_log
+from seqprobe.plots.runs import Group, groups
+from seqprobe.plots.scores import final_scores, metric_of, scale_of
 from seqprobe.plots.style import look, new_axes
 
-__all__ = ["final_scores", "learning_curves", "learning_curves_figure"]
+__all__ = ["learning_curves", "learning_curves_figure"]
 
-_DECADES_FOR_LOG = 1.5
+_AGAINST = {
+    "step": "updates",
+    "epoch": "epochs",
+    "seconds": "processor time per network (s)",
+}
 _FEW = 6  # of so many seeds the range is more than a 95 % interval of the median
 
 
-def learning_curves(training: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Draw the validation score against updates: median and 95 % interval over seeds, seeds thin.
+def learning_curves(training: xr.Dataset, ax: Axes | None = None, against: str = "step") -> Axes:
+    """Draw the validation score over training: median and 95 % interval over seeds, seeds thin.
 
     A dot marks where a run stopped; it keeps its last score, so that the median is always over the
     same seeds. Dashed: the threshold (``train.until``).
@@ -31,52 +35,34 @@ def learning_curves(training: xr.Dataset, ax: Axes | None = None) -> Axes:
         Group ``training`` of a collected study, along (run, step).
     ax
         Where to draw; a new figure if None.
+    against
+        ``"step"``, updates; ``"epoch"``, passes over the training data; or ``"seconds"``,
+        processor time, of which a score stands at the median over seeds.
+
+    Raises
+    ------
+    UsageError
+        If `against` is something else, or is not known of these runs.
     """
+    if against not in _AGAINST:
+        raise UsageError(f"against = '{against}' is not allowed (allowed: {', '.join(_AGAINST)})")
     ax = new_axes() if ax is None else ax
     kept = training.assign(score=_to_the_end(training["score"]))
-    _scale(ax.set_yscale, kept["score"].values)
+    scale_of(ax.set_yscale, kept["score"].values)
+    last = 1.0 if against == "step" else 0.0
     for group in groups(kept, "model"):
-        draw(ax, group, "score", x="step")
-        _mark_ends(ax, group)
+        placed = _placed(group, against)
+        draw(ax, placed, "score", x="step")
+        _mark_ends(ax, placed)
+        last = max(last, float(placed.runs["step"].max()))
     thresholds = training["threshold"].values[np.isfinite(training["threshold"].values)]
     for threshold in np.unique(thresholds):
         ax.axhline(threshold, color="0.5", lw=0.6, ls="--", zorder=0)
-    last = max(1.0, float(training["step"].max()))
     ax.set_xlim(-0.02 * last, 1.02 * last)
-    ax.set_xlabel("updates")
-    ax.set_ylabel(f"validation {_metric(training)}")
+    ax.set_xlabel(_AGAINST[against])
+    ax.set_ylabel(f"validation {metric_of(training)}")
     if ax.get_yscale() == "log":
         plain_log(ax.yaxis)
-    return ax
-
-
-def final_scores(training: xr.Dataset, ax: Axes | None = None) -> Axes:
-    """Draw the validation score of the weights that every run keeps, which are its best.
-
-    Median and 95 % interval over seeds; of fewer than six seeds, their range.
-
-    Parameters
-    ----------
-    training
-        As for `learning_curves`.
-    ax
-        Where to draw; a new figure if None.
-    """
-    ax = new_axes() if ax is None else ax
-    found = groups(training, "model")
-    _scale(ax.set_xscale, training["kept_score"].values)
-    for row, group in enumerate(found):
-        kept = group.runs["kept_score"].values
-        if len(kept) > 1:
-            _, low, high = median_interval(kept[:, None])
-            ax.plot([low[0], high[0]], [row, row], color=look(group.name).color, lw=1.2, alpha=0.5)
-    dots(ax, found, "kept_score")
-    named_rows(ax, found)
-    ax.set_xlabel(f"best validation {_metric(training)}")
-    if ax.get_xscale() == "log":
-        plain_log(ax.xaxis)
-    else:
-        ax.xaxis.set_major_locator(MaxNLocator(5))
     return ax
 
 
@@ -101,14 +87,26 @@ def learning_curves_figure(training: xr.Dataset) -> Figure:
     return figure
 
 
+def _placed(group: Group, against: str) -> Group:
+    """Return a group whose steps are where its validations stand on an axis."""
+    if against == "step":
+        return group
+    place = group.runs[against].median("run").values  # of those still in training
+    there = np.flatnonzero(np.isfinite(place))
+    if not len(there):
+        raise UsageError(
+            f"{_AGAINST[against]} of '{group.name}' are not known: data without end have no epochs,"
+            " and older studies have no time"
+        )
+    ends = np.interp(group.runs["stopped_at"], group.runs["step"][there], place[there])
+    runs = group.runs.isel(step=there).assign_coords(step=place[there])
+    return group._replace(runs=runs.assign(stopped_at=("run", ends)))
+
+
 def _mark_ends(ax: Axes, group: Group) -> None:
     """Mark the last score of every run that stopped."""
-    scores, steps = group.runs["score"].values, group.runs["stopped_at"].values
-    ax.plot(steps, scores[:, -1], ".", color=look(group.name).color, ms=2.5, alpha=0.6)
-
-
-def _metric(training: xr.Dataset) -> str:
-    return " or ".join(dict.fromkeys(values(training, "metric")))
+    scores, ends = group.runs["score"].values, group.runs["stopped_at"].values
+    ax.plot(ends, scores[:, -1], ".", color=look(group.name).color, ms=2.5, alpha=0.6)
 
 
 def _to_the_end(score: xr.DataArray) -> xr.DataArray:
@@ -117,10 +115,3 @@ def _to_the_end(score: xr.DataArray) -> xr.DataArray:
     for step in range(1, kept.shape[1]):
         kept[:, step] = np.where(np.isnan(kept[:, step]), kept[:, step - 1], kept[:, step])
     return score.copy(data=kept)
-
-
-def _scale(set_scale: object, scores: np.ndarray) -> None:
-    """Make an axis logarithmic if scores are positive and span more than a decade and a half."""
-    low, high = np.nanmin(scores), np.nanmax(scores)
-    if callable(set_scale) and low > 0 and np.log10(high / low) > _DECADES_FOR_LOG:
-        set_scale("log")
