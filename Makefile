@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-slow lint format setup zoo bench clean
+.PHONY: demo test test-slow lint format setup zoo bench hashes clean
 
 demo: $(READY)
 	$(BIN)/python -m seqprobe memory checkpoints/digits \
@@ -44,6 +44,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/seeds.py
 	$(BIN)/python benchmarks/adapters.py
 	$(BIN)/python benchmarks/studies.py folders
+
+# What figures/ holds, after one of them was drawn anew.
+hashes:
+	cd figures && sha256sum $$(ls *.nc *.pdf *.png | grep -v ^demo_) > SHA256SUMS
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -51,14 +51,10 @@ def draw(found: xr.Dataset) -> Figure:
 
 def main() -> None:
     """Draw the figure and keep its numbers."""
-    study, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    found = xr.open_datatree(study, engine="h5netcdf")["degeneracy"].to_dataset(inherit=False)
+    found = schema.read_groups(sys.argv[1])["degeneracy"]
     bulky = ["perm", "sign", "dsa_angle", "dsa_frobenius", "dsa_lower", "eig_w2"]  # not drawn
-    found = found.load().drop_vars(bulky)
-    drawn = draw(found)
-    for ending in ("pdf", "png"):
-        plots.save(drawn, folder / f"degeneracy_flipflop.{ending}")
-    schema.write(found, folder / "degeneracy_flipflop.nc")
+    found = found.drop_vars(bulky, errors="ignore")
+    plots.deposit(draw(found), {"degeneracy": found}, Path(sys.argv[2]) / "degeneracy_flipflop")
 
 
 if __name__ == "__main__":

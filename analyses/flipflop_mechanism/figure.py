@@ -34,9 +34,7 @@ def counts(points: xr.Dataset, ax: Axes, unstable: int, law: str) -> None:
     n = np.unique(bits)
     expected = n * 2.0 ** (n - 1) if unstable else 2.0**n
     ax.hlines(expected, n - 0.3, n + 0.3, color="0.3", lw=1, zorder=0, label=law)
-    ax.set_xticks(n)
-    ax.set_xlim(n[0] - 0.5, n[-1] + 0.5)
-    ax.set(xlabel="bits N", ylabel="fixed points")
+    ax.set(xticks=n, xlim=(n[0] - 0.5, n[-1] + 0.5), xlabel="bits N", ylabel="fixed points")
     ax.set_ylim(0, 1.15 * max(expected))
     ax.legend(fontsize=6, loc="upper left")
 
@@ -61,18 +59,20 @@ def draw(points: xr.Dataset, shown: xr.Dataset) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Draw the figure and keep its numbers: counts of all, states of those that are shown."""
-    study, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    points = xr.open_datatree(study, engine="h5netcdf")["fixed-points.search"].to_dataset().load()
+def shown_of(points: xr.Dataset) -> xr.Dataset:
+    """Return the first network of every architecture with most bits, with its states."""
     most = points[BITS].values == points[BITS].values.max()
     first = [np.flatnonzero(most & (points["architecture"].values == n))[:1] for n in ARCHITECTURES]
-    shown = points.isel(run=np.concatenate(first))[STATES].astype("float32", keep_attrs=True)
-    drawn = draw(points, shown)
-    for ending in ("pdf", "png"):
-        plots.save(drawn, folder / f"flipflop_mechanism.{ending}")
-    kept = {"counts": points[["n_unstable"]], "shown": shown}
-    schema.write_groups(kept, folder / "flipflop_mechanism.nc")
+    return points.isel(run=np.concatenate(first))[STATES].astype("float32", keep_attrs=True)
+
+
+def main() -> None:
+    """Draw the figure and keep its numbers: counts of all, states of those that are shown."""
+    groups = schema.read_groups(sys.argv[1])
+    points = groups["fixed-points.search"]
+    shown = groups["shown"] if "shown" in groups else shown_of(points)
+    kept = {"fixed-points.search": points[["n_unstable"]], "shown": shown}
+    plots.deposit(draw(points, shown), kept, Path(sys.argv[2]) / "flipflop_mechanism")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from seqprobe.plots.degeneracy import (
     distance_map,
     distance_matrix,
 )
+from seqprobe.plots.deposit import deposit
 from seqprobe.plots.effective_state_size import (
     effective_state_size,
     effective_state_size_by_position,
@@ -98,6 +99,7 @@ __all__ = [
     "degeneracy_by_factor",
     "degeneracy_by_setting",
     "degeneracy_figure",
+    "deposit",
     "distance_map",
     "distance_matrix",
     "effective_state_size",
