@@ -18,13 +18,13 @@ from seqprobe import plots
 from seqprobe.plots.style import RC
 
 DELAY = "task.delay"
-TITLES = {
-    "adding": "adding, T = 200 (paper: 600)",
-    "copy": "copy memory, T = 100",
-    "digits": "digits by pixel, 8x8 (28x28)",
-    "jsb": "JSB chorales",
-    "nottingham": "Nottingham",
-    "chartext": "characters of Shakespeare",
+PANELS = {  # title and axis
+    "adding": ("adding, T = 200 (paper: 600)", "test MSE"),
+    "copy": ("copy memory, T = 100", "test accuracy (last 10 symbols)"),
+    "digits": ("digits by pixel, 8x8 (28x28)", "test accuracy"),
+    "jsb": ("JSB chorales", "test NLL (nats per frame)"),
+    "nottingham": ("Nottingham", "test NLL (nats per frame)"),
+    "chartext": ("characters of Shakespeare", "test bits per character"),
 }
 # Table 1 of the paper, where task and metric are the same.
 PAPER = {
@@ -54,10 +54,10 @@ def draw(runs: xr.Dataset) -> Figure:
         axes = figure.subplot_mosaic(LAYOUT)
         task = runs["task"].values
         recall(runs.isel(run=task == "copy"), axes["curve"])
-        for name, title in TITLES.items():
+        for name, (title, label) in PANELS.items():
             chosen = (task == name) & ((name != "copy") | (runs[DELAY].values == 100))
             plots.scores(runs.isel(run=chosen), axes[name], PAPER.get(name))
-            axes[name].set_title(title)
+            axes[name].set(title=title, xlabel=label)
         figure.text(0.68, 0.2, MARKS, fontsize=6.5, color="0.3", linespacing=1.8)
     return figure
 

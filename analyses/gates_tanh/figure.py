@@ -66,7 +66,7 @@ def main() -> None:
     with xr.open_datatree(study, engine="h5netcdf") as tree:
         runs = tree.to_dataset().load()
         training = tree["training"].to_dataset().load()
-    kept = {"/": runs, "training": training.drop_vars(list(runs.coords))}
+    kept = {"/": runs, "training": training}
     plots.deposit(draw(runs, training), kept, folder / "gates_tanh")
 
 

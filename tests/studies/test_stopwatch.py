@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,29 +11,16 @@ import numpy as np
 import pytest
 
 from seqprobe.errors import InterruptedRunError
-from seqprobe.studies import collect, training
+from seqprobe.studies import Study, collect, training
 from seqprobe.studies.stopwatch import Stopwatch
+from seqprobe.studies.unit import UnitFolder
 from seqprobe.studies.worker import work
+from seqprobe.training import record
 from studies.plans import TINY, finish, jobs_of, make
 
 
-def test_time_is_shared_by_those_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(time, "process_time", lambda: now[0])
-    watch = Stopwatch(4, 2.0, on_cpu=True)
-    now[0] += 8
-    assert watch.read() == 4.0
-    now[0] += 4
-    watch.share(1)
-    now[0] += 3
-    assert watch.read() == 8.0
-
-
-@pytest.mark.parametrize("together", ["true", "false"])
-def test_an_interrupted_run_goes_on_counting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: str
-) -> None:
-    study = make(tmp_path, f"together = {together}\n{TINY}")
+def _interrupted(study: Study, monkeypatch: pytest.MonkeyPatch) -> UnitFolder:
+    """Interrupt the first job of a study at update 5 and return the folder of its first unit."""
     monkeypatch.setattr(training, "_SECONDS_BETWEEN_REPORTS", 0.0)
 
     def interrupt(message: dict[str, Any]) -> None:
@@ -40,10 +28,65 @@ def test_an_interrupted_run_goes_on_counting(
             raise KeyboardInterrupt
 
     study.write()
-    job = jobs_of(study)[0]
     with pytest.raises(InterruptedRunError):
-        work(job, interrupt)
-    folder = study.unit_folder(study.units[0])
+        work(jobs_of(study)[0], interrupt)
+    return study.unit_folder(study.units[0])
+
+
+def test_updates_count_for_each_of_the_networks_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "process_time", lambda: now[0])
+    watch = Stopwatch(2.0, on_cpu=True)
+    for seconds in (50, 8, 4):  # the first loads what is needed
+        now[0] += seconds
+        watch.updated(networks=4)
+    assert watch.seconds == 5.0
+    now[0] += 10
+    watch.leave_out()
+    now[0] += 3
+    watch.updated(networks=1)
+    assert watch.seconds == 8.0
+
+
+@pytest.mark.parametrize("together", ["true", "false"])
+def test_neither_validations_nor_tests_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: str
+) -> None:
+    spent = [0.0]
+    scored = record.evaluate
+
+    def slow(*arguments: Any) -> dict[str, Any]:
+        spent[0] += 1000.0
+        return scored(*arguments)
+
+    monkeypatch.setattr(record, "evaluate", slow)
+    monkeypatch.setattr(time, "process_time", lambda: spent[0])
+    study = make(tmp_path, f"together = {together}\n{TINY}")
+    finish(study)
+    for unit in study.units:
+        lines = study.unit_folder(unit).read_metrics()
+        assert [line["seconds"] for line in lines] == [0.0] * 4
+
+
+def test_what_is_not_known_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = make(tmp_path, f"together = false\n{TINY}")
+    folder = _interrupted(study, monkeypatch)
+    older = [{k: v for k, v in line.items() if k != "seconds"} for line in folder.read_metrics()]
+    older[0]["loss"] = 0.0  # NaN is not JSON
+    folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in older))
+    finish(study)
+    seconds = [line["seconds"] for line in folder.read_metrics()]
+    assert np.isnan(seconds[1:]).all()
+
+
+@pytest.mark.parametrize("together", ["true", "false"])
+def test_an_interrupted_run_goes_on_counting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: str
+) -> None:
+    study = make(tmp_path, f"together = {together}\n{TINY}")
+    folder = _interrupted(study, monkeypatch)
     before = folder.read_metrics()
     assert [line["step"] for line in before] == [0, 2, 4]
     finish(study)

@@ -99,13 +99,13 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
     assert a != c
 
 
-@pytest.mark.parametrize("step", [1, 10, 25, 39])
+@pytest.mark.parametrize("step", [1, 10, 11, 25, 39])
 @pytest.mark.parametrize("model", ["gru", "transformer"])
 def test_resumed_run_ends_with_the_same_bytes(model: str, step: int, tmp_path: Path) -> None:
     dropout = {"dropout": 0.3} if model == "transformer" else {}
     whole, broken = tmp_path / "whole.pt", tmp_path / "broken.pt"
     fit(whole, model=model, model_config=dropout)
-    kept = "--resume goes on from" if step >= 10 else "before the first validation"
+    kept = "--resume goes on from" if step > 10 else "before the first validation"
     with pytest.raises(InterruptedRunError, match=f"interrupted at update {step}; .*{kept}"):
         fit(broken, model=model, model_config=dropout, on_step=stop_at(step))
     fit(broken, model=model, model_config=dropout, resume=True)

@@ -52,7 +52,7 @@ def scores(
     ax
         Where to draw; a new figure if None.
     published
-        What others report, by architecture: open marks below.
+        What others report, by architecture: open marks below the first of its variants.
     """
     ax = _rows(runs, "score", published or {}, ax)
     for baseline in np.unique(runs["baseline"].values[np.isfinite(runs["baseline"].values)]):
@@ -70,7 +70,7 @@ def _rows(runs: xr.Dataset, name: str, published: Mapping[str, float], ax: Axes 
         if len(own) > 1:
             _, low, high = median_interval(own[:, None])
             ax.plot([low[0], high[0]], [row, row], color=style.color, lw=1.2, alpha=0.5)
-        if group.name in published:
+        if group.name in published and not group.variant:
             place = published[group.name], row + _BELOW
             ax.plot(*place, style.marker, color=style.color, mfc="w", ms=4, zorder=3)
     dots(ax, found, name)

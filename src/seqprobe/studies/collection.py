@@ -203,10 +203,15 @@ def _histories(
             "seconds": variable(
                 ("run", "step"),
                 values["seconds"],
-                "processor time of training, shared by networks trained together",
+                "time of updates per network (processor time on CPUs), shared if trained together",
                 "s",
             ),
-            "epoch": variable(("run", "step"), _epochs(included, steps), "passes over data", "1"),
+            "epoch": variable(
+                ("run", "step"),
+                np.where(np.isnan(values["score"]), np.nan, _epochs(included, steps)),
+                "passes over the training data",
+                "1",
+            ),
             "kept_score": variable(
                 ("run",),
                 np.array([done["valid"]["score"] for _, done in included]),

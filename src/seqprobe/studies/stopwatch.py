@@ -8,36 +8,38 @@ __all__ = ["Stopwatch"]
 
 
 class Stopwatch:
-    """Seconds of training per network: shared evenly by those in training at that moment.
+    """Seconds of updates per network: shared evenly by those that are trained together.
 
-    On the CPU that is processor time, which other programs on the machine lengthen less; elsewhere
-    it is the time that passed.
+    The first update, which also loads and warms up what is needed, and validations do not count. On
+    the CPU it is processor time, which other programs on the machine lengthen less; elsewhere it is
+    the time that passed.
 
     Parameters
     ----------
-    networks
-        How many are trained together.
     seconds
         What was counted before an interruption.
     on_cpu
         Whether training is on the CPU.
+
+    Attributes
+    ----------
+    seconds
+        What was counted so far.
     """
 
-    def __init__(self, networks: int, seconds: float, on_cpu: bool) -> None:
+    def __init__(self, seconds: float, on_cpu: bool) -> None:
+        self.seconds = seconds
         self._clock = time.process_time if on_cpu else time.perf_counter
-        self._networks = networks
-        self._seconds = seconds
-        self._last = self._clock()
+        self._last: float | None = None
 
-    def read(self) -> float:
-        """Return the seconds per network so far."""
+    def updated(self, networks: int) -> None:
+        """Count an update of so many networks, from the last call of this or of `leave_out`."""
         now = self._clock()
-        self._seconds += (now - self._last) / self._networks
+        if self._last is not None:
+            self.seconds += (now - self._last) / networks
         self._last = now
-        return self._seconds
 
-    def share(self, networks: int) -> None:
-        """Say how many networks are in training from now on."""
-        if networks != self._networks:
-            self.read()
-            self._networks = max(networks, 1)
+    def leave_out(self) -> None:
+        """Leave out what happened since the last update."""
+        if self._last is not None:
+            self._last = self._clock()

@@ -57,12 +57,12 @@ def train_units(
     for path in (home.resume, home.own_resume):
         _drop_if_damaged(path)
     device = devices.resolve(job.device)
-    watch = Stopwatch(len(job.units), _seconds_before(folders.values()), device.type == "cpu")
+    watch = Stopwatch(_seconds_before(folders.values()), device.type == "cpu")
     last = 0.0
 
     def on_step(now: Mapping[int, Progress]) -> None:
         nonlocal last
-        watch.share(len(now))
+        watch.updated(len(now))
         if time.monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
             last = time.monotonic()
             own = {names[s]: dataclasses.asdict(p) for s, p in now.items() if s in names}
@@ -70,7 +70,8 @@ def train_units(
 
     def on_validation(seed: int, history: list[dict[str, float]]) -> None:
         if seed in names:
-            folders[names[seed]].write_metrics(history, watch.read())
+            folders[names[seed]].write_metrics(history, watch.seconds)
+        watch.leave_out()
 
     recipe = recipe_of(units[0].recipe)
     arguments: dict[str, Any] = {
@@ -91,9 +92,9 @@ def train_units(
 
 def _seconds_before(folders: Collection[UnitFolder]) -> float:
     """Return how long networks were trained that now go on from a resume file."""
-    found = [folder.seconds() for folder in folders]
-    heads = [folder for folder in folders if folder.resume.exists() or folder.own_resume.exists()]
-    return max(found, default=0.0) if heads else 0.0
+    if not any(folder.resume.exists() or folder.own_resume.exists() for folder in folders):
+        return 0.0
+    return max(folder.seconds() for folder in folders)
 
 
 def _train_one(job: Job, arguments: dict[str, Any], on_step: OnStep) -> Outcomes:

@@ -149,11 +149,12 @@ class UnitFolder:
         history
             What the checkpoint knows of them.
         seconds
-            Time of training up to the last of them; the times of the others stay as they are.
+            Time of training up to the last of them; the times of the others stay as they are. It
+            counts only if these are all known.
         """
-        known = self._seconds()
-        if seconds is not None:
-            known |= {0: 0.0, history[-1]["step"]: seconds}
+        known = {0: 0.0} | self._seconds()
+        if seconds is not None and all(line["step"] in known for line in history[:-1]):
+            known[history[-1]["step"]] = seconds
         lines = [line | {"seconds": known.get(line["step"], math.nan)} for line in history]
         # Before the first update there is no loss; NaN is not JSON.
         plain = [{k: v if math.isfinite(v) else None for k, v in line.items()} for line in lines]

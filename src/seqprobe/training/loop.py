@@ -41,7 +41,7 @@ class Progress:
     loss
         Training loss of this update, without penalties.
     score
-        Last validation score.
+        Last validation score, of an earlier update.
     """
 
     step: int
@@ -87,13 +87,13 @@ class Trainer:
         self.model.train()
         while self.step < config.steps and not record.reached():
             loss = self.update()
+            if on_step is not None:
+                on_step(Progress(self.step, config.steps, loss, record.score))
             if self.step % config.eval_every == 0 or self.step == config.steps:
                 record.validate(self.model, self.step, loss)
                 self.save()
                 if on_validation is not None:
                     on_validation(self.recipe.seed, record.history)
-            if on_step is not None:
-                on_step(Progress(self.step, config.steps, loss, record.score))
         checkpoint = record.finish(self.model, self.step)
         if on_validation is not None and self.step == 0:  # saved only now
             on_validation(self.recipe.seed, record.history)
@@ -208,7 +208,7 @@ def train(
     overwrite
         Replace an existing checkpoint.
     on_step
-        Called after every update.
+        Called after every update, before the validation that may follow.
     on_validation
         Called with the seed and all validations so far, once the last of them is on disk.
 

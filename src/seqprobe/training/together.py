@@ -94,12 +94,6 @@ class GroupTrainer:
                         on_validation(seed, self.records[seed].history)
         while self.seeds:
             losses = self.update()
-            if self.step % config.eval_every == 0 or self.step == config.steps:
-                scored = self.validate(losses)
-                self.save()
-                if on_validation is not None:
-                    for seed in scored:
-                        on_validation(seed, self.records[seed].history)
             if on_step is not None and losses:
                 on_step(
                     {
@@ -107,6 +101,12 @@ class GroupTrainer:
                         for seed, loss in losses.items()
                     }
                 )
+            if self.step % config.eval_every == 0 or self.step == config.steps:
+                scored = self.validate(losses)
+                self.save()
+                if on_validation is not None:
+                    for seed in scored:
+                        on_validation(seed, self.records[seed].history)
 
     def update(self) -> dict[int, float]:
         """Take one step of the optimiser and return the loss before it of seeds that go on."""
@@ -282,7 +282,8 @@ def train_together(
         Go on from `resume_path` if it is there; return the checkpoints if all are complete. A group
         that is neither is trained from its beginning.
     on_step
-        Called after every update with the progress of every seed that took part.
+        Called after every update, before the validation that may follow, with the progress of
+        every seed that goes on.
     on_validation
         Called with a seed and all its validations so far, once the last of them is on disk.
 
