@@ -56,6 +56,9 @@ def draw(runs: xr.Dataset) -> Figure:
         recall(runs.isel(run=task == "copy"), axes["curve"])
         for name, (title, label) in PANELS.items():
             chosen = (task == name) & ((name != "copy") | (runs[DELAY].values == 100))
+            if not chosen.any():  # in the small size
+                axes[name].remove()
+                continue
             plots.scores(runs.isel(run=chosen), axes[name], PAPER.get(name))
             axes[name].set(title=title, xlabel=label)
         figure.text(0.68, 0.2, MARKS, fontsize=6.5, color="0.3", linespacing=1.8)

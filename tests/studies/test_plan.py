@@ -74,6 +74,8 @@ def test_settings_of_a_model_on_one_task_come_after_those_of_either(tmp_path: Pa
     assert [found["tcn", task]["model.kernel"] for task in ("delay", "adding")] == [3, 2]
     assert [found[name, "delay"]["train.steps"] for name in ("tcn", "rnn")] == [6, 5]
     assert found["tcn", "delay"]["task.delay"] == 2
+    unused = "for.gru.copy = { model.reset = 'before', task.symbols = 3 }\n"
+    assert len(make(tmp_path, unused + text).units) == len(units)  # another size may use it
 
 
 def test_a_size_replaces_setting_by_setting(tmp_path: Path) -> None:
@@ -167,12 +169,15 @@ def test_a_setting_that_only_some_have_is_skipped_for_the_others(tmp_path: Path)
         ('draw = ["memory profil"]\n', r"unknown memory analysis 'profil'"),
         ("grid.train.lr = [1.0]\ngrid.'train.lr' = [2.0]\n", r"train.lr stands twice in \[grid\]"),
         ("for.gru.model.heads = 3\n", r"'gru' has no model.heads, which \[for.gru\]"),
-        ("for.gru.modle.width = 3\n", r"unknown section 'width' in \[for.gru.modle\]"),
+        ("for.gru.modle.width = 3\n", r"unknown key 'modle' in \[for.gru\].*did you mean 'model'"),
+        ("for.gru.lr = 3\n", r"unknown key 'lr' in \[for.gru\].*allowed: model, task, train, or"),
+        ("for.gru.'delay.x' = 3\n", r"unknown key 'delay.x' in \[for.gru\]"),
+        ('for.gru.delay.model.name = "rnn"\n', r"\[for.gru.delay\] .* gives model.name, which"),
         ("for.gru.dealy.task.delay = 3\n", r"\[for.gru\] .* 'dealy', which is no setting.*'delay'"),
         ("for.delay.adding.train.lr = 1\n", r"\[for.delay\] .* has 'adding', which is no setting"),
         ("for.gru.delay.task.lenth = 3\n", r"'delay' has no task.lenth, which \[for.gru.delay\]"),
         ("for.gru.delay.model.heads = 3\n", r"'gru' has no model.heads, which \[for.gru.delay\]"),
-        ("for.gru.delay = 3\n", r"\[for.gru.delay\] must be a table"),
+        ("for.gru.delay = 3\n", r"unknown key 'delay' in \[for.gru\]"),
         ("for.gru = 3\n", r"settings stand under \[for.NAME\]"),
         ("smoke.seeds = 0\nsmoke.sedes = 1\n", r"unknown key 'sedes' in \[smoke\]"),
         ("case = 3\n", r"cases stand under \[\[case\]\]"),

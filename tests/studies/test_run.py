@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -155,6 +156,8 @@ def test_a_unit_that_lost_a_file_is_made_whole_by_the_next_run(tmp_path: Path, n
     assert _states(study) == ["done", "done"]
     assert path.read_bytes() == whole or name != "model.pt"  # the others have its time
     assert _without_seconds(folder) == lines
+    lost = [math.isnan(line["seconds"]) for line in folder.read_metrics()]
+    assert lost == [False, *[name == "metrics.jsonl"] * 3]  # a time is not made up
 
 
 def test_folders_of_an_earlier_plan_are_counted(tmp_path: Path) -> None:

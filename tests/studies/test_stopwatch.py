@@ -15,7 +15,7 @@ from seqprobe.studies import Study, collect, training
 from seqprobe.studies.stopwatch import Stopwatch
 from seqprobe.studies.unit import UnitFolder
 from seqprobe.studies.worker import work
-from seqprobe.training import record
+from seqprobe.training.evaluate import evaluate
 from studies.plans import TINY, finish, jobs_of, make
 
 
@@ -55,13 +55,12 @@ def test_neither_validations_nor_tests_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: str
 ) -> None:
     spent = [0.0]
-    scored = record.evaluate
 
     def slow(*arguments: Any) -> dict[str, Any]:
         spent[0] += 1000.0
-        return scored(*arguments)
+        return evaluate(*arguments)
 
-    monkeypatch.setattr(record, "evaluate", slow)
+    monkeypatch.setattr("seqprobe.training.record.evaluate", slow)
     monkeypatch.setattr(time, "process_time", lambda: spent[0])
     study = make(tmp_path, f"together = {together}\n{TINY}")
     finish(study)

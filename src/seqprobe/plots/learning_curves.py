@@ -55,6 +55,7 @@ def learning_curves(training: xr.Dataset, ax: Axes | None = None, against: str =
         draw(ax, placed, "score", x="step")
         _mark_ends(ax, placed)
         last = max(last, float(placed.runs["step"].max()))
+    last = last or 1.0
     thresholds = training["threshold"].values[np.isfinite(training["threshold"].values)]
     for threshold in np.unique(thresholds):
         ax.axhline(threshold, color="0.5", lw=0.6, ls="--", zorder=0)
@@ -91,12 +92,13 @@ def _placed(group: Group, against: str) -> Group:
     """Return a group whose steps are where its validations stand on an axis."""
     if against == "step":
         return group
-    place = group.runs[against].median("run").values  # of those still in training
+    known = group.runs.get(against, group.runs["score"] * np.nan)
+    place = _to_the_end(known).median("run").values  # over the same runs everywhere
     there = np.flatnonzero(np.isfinite(place))
     if not len(there):
         raise UsageError(
-            f"{_AGAINST[against]} of '{group.name}' are not known: data without end have no epochs,"
-            " and older studies have no time"
+            f"{_AGAINST[against]} of '{group.name}' are not known, because data without end have no"
+            " epochs, and older studies no time; draw against 'step', or leave these runs out"
         )
     ends = np.interp(group.runs["stopped_at"], group.runs["step"][there], place[there])
     runs = group.runs.isel(step=there).assign_coords(step=place[there])
@@ -109,9 +111,9 @@ def _mark_ends(ax: Axes, group: Group) -> None:
     ax.plot(ends, scores[:, -1], ".", color=look(group.name).color, ms=2.5, alpha=0.6)
 
 
-def _to_the_end(score: xr.DataArray) -> xr.DataArray:
-    """Let runs that have stopped keep their last score."""
-    kept = score.values.copy()
+def _to_the_end(numbers: xr.DataArray) -> xr.DataArray:
+    """Let runs that have stopped keep their last score, or time."""
+    kept = numbers.values.copy()
     for step in range(1, kept.shape[1]):
         kept[:, step] = np.where(np.isnan(kept[:, step]), kept[:, step - 1], kept[:, step])
-    return score.copy(data=kept)
+    return numbers.copy(data=kept)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from seqprobe.errors import UsageError
 from seqprobe.plots.dots import dots, named_rows
 from seqprobe.plots.lines import median_interval, plain_log
 from seqprobe.plots.runs import groups, values
@@ -32,7 +34,7 @@ def final_scores(training: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax
         Where to draw; a new figure if None.
     """
-    ax = _rows(training, "kept_score", {}, ax)
+    ax = _rows(training, "kept_score", ax)
     ax.set_xlabel(f"best validation {metric_of(training)}")
     return ax
 
@@ -52,19 +54,39 @@ def scores(
     ax
         Where to draw; a new figure if None.
     published
-        What others report, by architecture: open marks below the first of its variants.
+        What others report, by architecture: open marks below the first of its variants. Those of
+        architectures that are not among the runs are left out.
+
+    Raises
+    ------
+    UsageError
+        If there are no runs.
     """
-    ax = _rows(runs, "score", published or {}, ax)
-    for baseline in np.unique(runs["baseline"].values[np.isfinite(runs["baseline"].values)]):
+    if not runs.sizes["run"]:
+        raise UsageError("no runs to draw scores of; choose others")
+    there = {*values(runs, "model")}
+    others = {name: value for name, value in (published or {}).items() if name in there}
+    # Studies that are older do not know it.
+    known = runs["baseline"].values if "baseline" in runs else np.array([])
+    baselines = np.unique(known[np.isfinite(known)])
+    ax = _rows(runs, "score", ax, others, baselines)
+    for baseline in baselines:
         ax.axvline(baseline, color="0.4", lw=0.8, ls="--", zorder=0)
     ax.set_xlabel(f"test {metric_of(runs)}")
     return ax
 
 
-def _rows(runs: xr.Dataset, name: str, published: Mapping[str, float], ax: Axes | None) -> Axes:
+def _rows(
+    runs: xr.Dataset,
+    name: str,
+    ax: Axes | None,
+    published: Mapping[str, float] = MappingProxyType({}),
+    lines: Sequence[float] | np.ndarray = (),
+) -> Axes:
+    """Draw a row per architecture, on an axis that is made for `lines` too."""
     ax = new_axes() if ax is None else ax
     found = groups(runs, "model")
-    scale_of(ax.set_xscale, np.append(runs[name].values, list(published.values())))
+    scale_of(ax.set_xscale, np.array([*runs[name].values, *published.values(), *lines]))
     for row, group in enumerate(found):
         style, own = look(group.name), group.runs[name].values
         if len(own) > 1:

@@ -129,6 +129,11 @@ def _check_owners(plan: Plan, file: Path) -> None:
     """Refuse settings under [for.NAME] that this architecture or task does not have."""
     owned = [((name,), settings) for name, settings in plan.per_name.items()]
     for owners, settings in [*owned, *plan.per_pair.items()]:
+        for key in settings.keys() & {"model.name", "task.name"}:
+            raise UsageError(
+                f"[for.{'.'.join(owners)}] of '{file}' gives {key}, which decides what the settings"
+                " are for; give it under [grid], [[case]] or [fixed]"
+            )
         for owner in owners:
             is_model = owner in MODELS
             section = "model" if is_model else "task"
@@ -147,7 +152,8 @@ def _used(
     plan: Plan, points: Iterable[Settings], key: str, known: Mapping[str, Any]
 ) -> dict[str, None]:
     """Return the names that the study uses, or has settings for."""
-    return dict.fromkeys([*(p[key] for p in points), *(n for n in plan.per_name if n in known)])
+    owners = [*plan.per_name, *(name for pair in plan.per_pair for name in pair)]
+    return dict.fromkeys([*(p[key] for p in points), *(name for name in owners if name in known)])
 
 
 def _units_of(point: Settings, plan: Plan) -> list[Unit]:

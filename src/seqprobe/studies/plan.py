@@ -237,11 +237,25 @@ def _owned(file: Path, tables: Any) -> tuple[dict[str, Settings], dict[tuple[str
     per_name: dict[str, Settings] = {}
     per_pair: dict[tuple[str, str], Settings] = {}
     for name, table in tables.items():
-        own = {key: value for key, value in table.items() if key.partition(".")[0] in _SECTIONS}
+        own = {key: value for key, value in table.items() if _section(key) in _SECTIONS}
         per_name[name] = _settings(file, f"for.{name}", own)
-        for task in table.keys() - own.keys():
-            per_pair[name, task] = _settings(file, f"for.{name}.{task}", table[task])
+        for task, inner in table.items():
+            if task in own:
+                continue
+            if not isinstance(inner, dict) or (
+                inner and not {*map(_section, inner)} & {*_SECTIONS}
+            ):
+                raise UsageError(
+                    f"unknown key '{task}' in [for.{name}] of '{file}'"
+                    f"{suggestion(task, _SECTIONS)} (allowed: {', '.join(_SECTIONS)}, or a task"
+                    " with a table of these)"
+                )
+            per_pair[name, task] = _settings(file, f"for.{name}.{task}", inner)
     return per_name, per_pair
+
+
+def _section(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _settings(file: Path, where: str, table: Any) -> Settings:
@@ -284,7 +298,7 @@ def _flat(file: Path, where: str, table: Any, prefix: str) -> Iterator[tuple[str
         raise UsageError(f"'{file}': [{where}] must be a table, is {table!r}")
     for key, value in table.items():
         name = f"{prefix}{key}"
-        if not prefix and key.partition(".")[0] not in _SECTIONS:
+        if not prefix and _section(key) not in _SECTIONS:
             raise UsageError(
                 f"unknown section '{key}' in [{where}] of '{file}'{suggestion(key, _SECTIONS)}"
                 f" (allowed: {', '.join(f'{section}.' for section in _SECTIONS)})"

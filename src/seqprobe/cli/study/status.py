@@ -104,7 +104,8 @@ def _spread(ended: list[dict[str, Any]]) -> list[str]:
     scores = [done["test"]["score"] for done in counted]
     metric = counted[0]["test"]["metric"]
     updates = sorted(done["updates"] for done in counted)
-    baseline = counted[0].get("baseline", {}).get("score")  # studies that are older do not say it
+    # Studies that are older do not say it.
+    baseline = next((done["baseline"]["score"] for done in counted if "baseline" in done), None)
     span = f"{updates[0]}" if updates[0] == updates[-1] else f"{updates[0]}-{updates[-1]}"
     return [
         f"{len(counted)} of {len(ended)}",
