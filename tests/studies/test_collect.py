@@ -396,6 +396,23 @@ def test_scores_stand_beside_the_baseline_and_what_others_report(tree: xr.DataTr
     assert {((median, row),) for row, median in enumerate(medians)} <= at
 
 
+def test_a_figure_is_kept_with_its_numbers(tree: xr.DataTree, tmp_path: Path) -> None:
+    root, training = tree.to_dataset(), tree["training"].to_dataset()
+    figure = plots.learning_curves_figure(training)
+    plots.deposit(figure, {"/": root, "training": training}, tmp_path / "v1.5")
+    assert {path.name for path in tmp_path.iterdir()} == {"v1.5.nc", "v1.5.pdf", "v1.5.png"}
+    with xr.open_datatree(tmp_path / "v1.5.nc", engine="h5netcdf") as kept:
+        xr.testing.assert_identical(kept.to_dataset(), root)
+        assert np.array_equal(kept["training"]["score"], training["score"], equal_nan=True)
+    with pytest.raises(UsageError, match="missing"):
+        plots.deposit(figure, {"/": root}, tmp_path / "missing" / "x")
+
+
+def test_no_runs_are_not_drawn(tree: xr.DataTree) -> None:
+    with pytest.raises(UsageError, match="no runs to draw"):
+        plots.scores(tree.to_dataset().isel(run=[]), published={"rnn": 1.0})
+
+
 def test_runs_that_were_trained_in_other_ways_are_no_seeds_of_one(tree: xr.DataTree) -> None:
     training = tree["training"].to_dataset()
     alike = training.isel(run=(training["architecture"] == "rnn").values)
