@@ -40,6 +40,9 @@ def draw(runs: xr.Dataset, training: xr.Dataset) -> Figure:
     tasks = [name for name in TITLES if name in runs["task"].values]
     with mpl.rc_context(RC):
         figure = Figure(figsize=(7.2, 0.5 + 1.6 * len(tasks)), layout="constrained")
+        figure.supxlabel(
+            "right: seeds, median and range; dashed: baseline", fontsize=6, color="0.4"
+        )
         axes = figure.subplots(len(tasks), 3, squeeze=False)
         for name, (left, middle, right) in zip(tasks, axes, strict=True):
             chosen = np.flatnonzero(runs["task"].values == name)
@@ -48,14 +51,13 @@ def draw(runs: xr.Dataset, training: xr.Dataset) -> Figure:
             curves(own, middle, "seconds")
             middle.set_ylabel("")
             plots.scores(runs.isel(run=chosen), right)
-            left.set_title(TITLES[name])
-            unit = "10 samples" if name == "speech" else "frame"
-            left.set_ylabel(f"validation NLL (nats / {unit})")
-            right.set_xlabel("test NLL")
-            for ax in (left, middle, right):
-                ax.set_xlabel(ax.get_xlabel() if name == tasks[-1] or ax is right else "")
-        axes[0, 1].set_title("by time")
-        axes[0, 2].set_title("test, dashed: baseline")
+            left.set(title=f"{TITLES[name]}, by epochs", ylabel="validation NLL")
+            middle.set_title("by time")
+            right.set(
+                title="test", xlabel=f"nats per {'10 samples' if name == 'speech' else 'frame'}"
+            )
+            for ax in (left, middle):
+                ax.set_xlabel(ax.get_xlabel() if name == tasks[-1] else "")
         legend(figure, [axes[0, 0]])
     return figure
 
