@@ -19,7 +19,7 @@ from seqprobe.plots.style import RC
 
 DELAY = "task.delay"
 PANELS = {  # title and axis
-    "adding": ("adding, T = 200 (paper: 600)", "test MSE"),
+    "adding": ("adding, T = 200 (600)", "test MSE"),
     "copy": ("copy memory, T = 100", "test accuracy (last 10 symbols)"),
     "digits": ("digits by pixel, 8x8 (28x28)", "test accuracy"),
     "jsb": ("JSB chorales", "test NLL (nats per frame)"),
@@ -34,7 +34,9 @@ PAPER = {
     "nottingham": {"rnn": 4.05, "gru": 3.46, "lstm": 3.29, "tcn": 3.07},
 }
 LAYOUT = [["curve", "curve", "adding"], ["copy", "digits", "jsb"], ["nottingham", "chartext", "."]]
-MARKS = "| seed   filled: median   open: the paper's\n- - baseline that does not learn the task"
+MARKS = (
+    "| seed   filled: median   open and (): the paper's\n- - baseline that does not learn the task"
+)
 
 
 def recall(copies: xr.Dataset, ax: Axes) -> None:
