@@ -34,9 +34,7 @@ PAPER = {
     "nottingham": {"rnn": 4.05, "gru": 3.46, "lstm": 3.29, "tcn": 3.07},
 }
 LAYOUT = [["curve", "curve", "adding"], ["copy", "digits", "jsb"], ["nottingham", "chartext", "."]]
-MARKS = (
-    "| seed   filled: median   open and (): the paper's\n- - baseline that does not learn the task"
-)
+MARKS = "| seed   filled: median   open, (): the paper's\n- - baseline that does not learn the task"
 
 
 def recall(copies: xr.Dataset, ax: Axes) -> None:
@@ -45,24 +43,24 @@ def recall(copies: xr.Dataset, ax: Axes) -> None:
     ax.axhline(1 / 8, color="0.4", lw=0.8, ls="--", zorder=0)
     ax.set_xticks(np.unique(copies[DELAY].values))
     ax.set(xlabel="delay T (steps)", ylabel="recall of ten symbols", ylim=(0, 1.05))
-    ax.set_title("trained anew for every delay, 10,000 parameters")
+    ax.set(title="trained anew for every delay, 10,000 parameters")
     ax.legend(loc="center right", bbox_to_anchor=(1, 0.7))
 
 
 def draw(runs: xr.Dataset) -> Figure:
     """Return the curve of recall, and a panel of test scores per task."""
+    task = runs["task"].values
     with mpl.rc_context(RC):
         figure = Figure(figsize=(7.2, 5.6), layout="constrained")
         axes = figure.subplot_mosaic(LAYOUT)
-        task = runs["task"].values
         recall(runs.isel(run=task == "copy"), axes["curve"])
         for name, (title, label) in PANELS.items():
             chosen = (task == name) & ((name != "copy") | (runs[DELAY].values == 100))
-            if not chosen.any():  # in the small size
+            if chosen.any():
+                plots.scores(runs.isel(run=chosen), axes[name], PAPER.get(name))
+                axes[name].set(title=title, xlabel=label)
+            else:  # in the small size
                 axes[name].remove()
-                continue
-            plots.scores(runs.isel(run=chosen), axes[name], PAPER.get(name))
-            axes[name].set(title=title, xlabel=label)
         figure.text(0.68, 0.2, MARKS, fontsize=6.5, color="0.3", linespacing=1.8)
     return figure
 
