@@ -43,7 +43,7 @@ def recall(copies: xr.Dataset, ax: Axes) -> None:
     ax.axhline(1 / 8, color="0.4", lw=0.8, ls="--", zorder=0)
     ax.set_xticks(np.unique(copies[DELAY].values))
     ax.set(xlabel="delay T (steps)", ylabel="recall of ten symbols", ylim=(0, 1.05))
-    ax.set(title="trained anew for every delay, 10,000 parameters")
+    ax.set_title("trained anew for every delay, 10,000 parameters")
     ax.legend(loc="center right", bbox_to_anchor=(1, 0.7))
 
 
