@@ -86,7 +86,7 @@ def _check_names(plan: Plan, points: Iterable[Settings], file: Path) -> None:
             )
     for model, task in plan.per_pair:
         if model not in MODELS or task not in TASKS:
-            sections = ("model", "task", "train")
+            sections = tuple(_EXTRA)
             tasks = tuple(TASKS) if model in MODELS else ()
             raise UsageError(
                 f"[for.{model}] of '{file}' has '{task}', which is no setting (allowed: keys of"
