@@ -173,6 +173,16 @@ def test_a_result_read_back_equals_the_one_written(tmp_path: Path) -> None:
     assert {n: v.dtype for n, v in back.items()} == {n: v.dtype for n, v in _result().items()}
 
 
+@pytest.mark.parametrize("names", [("/", "own"), ("own", "other")])
+def test_groups_read_back_equal_those_written(tmp_path: Path, names: tuple[str, ...]) -> None:
+    groups = {name: _result().assign_attrs(seed=i) for i, name in enumerate(names)}
+    schema.write_groups(groups, tmp_path / "x.nc")
+    back = schema.read_groups(tmp_path / "x.nc")
+    assert tuple(back) == names
+    for name in names:
+        xr.testing.assert_identical(back[name], groups[name])
+
+
 def test_the_schema_is_enforced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="dimension 'lagg' is not in the schema"):
         schema.write(_result().rename(lag="lagg"), tmp_path / "x.nc")

@@ -14,7 +14,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqprobe import plots
+from seqprobe import plots, schema
 from seqprobe.plots.style import RC
 
 DELAY = "task.delay"
@@ -67,12 +67,9 @@ def draw(runs: xr.Dataset) -> Figure:
 
 def main() -> None:
     """Draw the figure and keep its numbers."""
-    study, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    with xr.open_datatree(study, engine="h5netcdf") as tree:
-        runs = tree.to_dataset().load()
-        training = tree["training"].to_dataset(inherit=False).load()
-    kept = {"/": runs, "training": training}
-    plots.deposit(draw(runs), kept, folder / "convolution_recurrence")
+    groups = schema.read_groups(sys.argv[1])
+    kept = {name: groups[name] for name in ("/", "training")}
+    plots.deposit(draw(kept["/"]), kept, Path(sys.argv[2]) / "convolution_recurrence")
 
 
 if __name__ == "__main__":

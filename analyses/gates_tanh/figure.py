@@ -14,7 +14,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqprobe import plots
+from seqprobe import plots, schema
 from seqprobe.plots.lines import legend
 from seqprobe.plots.style import RC
 
@@ -64,12 +64,9 @@ def draw(runs: xr.Dataset, training: xr.Dataset) -> Figure:
 
 def main() -> None:
     """Draw the figure and keep its numbers."""
-    study, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    with xr.open_datatree(study, engine="h5netcdf") as tree:
-        runs = tree.to_dataset().load()
-        training = tree["training"].to_dataset().load()
-    kept = {"/": runs, "training": training}
-    plots.deposit(draw(runs, training), kept, folder / "gates_tanh")
+    groups = schema.read_groups(sys.argv[1])
+    kept = {name: groups[name] for name in ("/", "training")}
+    plots.deposit(draw(kept["/"], kept["training"]), kept, Path(sys.argv[2]) / "gates_tanh")
 
 
 if __name__ == "__main__":

@@ -122,13 +122,21 @@ def write_tree(tree: xr.DataTree, path: str | os.PathLike[str]) -> None:
 
 
 def read_groups(path: str | os.PathLike[str]) -> dict[str, xr.Dataset]:
-    """Read what `write_groups` wrote; see `read` for the errors."""
+    """Read what `write_groups` wrote into memory; see `read` for the errors.
+
+    Returns
+    -------
+    dict
+        Results by group, each with the coordinates of the root; what stands at the root, if
+        anything, is ``"/"``.
+    """
     path = Path(path)
     if not path.is_file():
         raise UnreadableFileError(f"'{path}' does not exist; check the name")
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
-            return {name: node.to_dataset().load() for name, node in tree.children.items()}
+            nodes = {"/": tree, **tree.children} if tree.data_vars else tree.children
+            return {name: node.to_dataset().load() for name, node in nodes.items()}
     except (OSError, ValueError, KeyError):
         raise UnreadableFileError(f"'{path}' is not a result file of seqprobe (.nc)") from None
 
