@@ -75,7 +75,9 @@ def test_the_commands_of_the_readme_on_spoken_digits(
         np.testing.assert_allclose(acts["inputs"], inputs)
 
 
-@pytest.mark.parametrize("which", [1, 2], ids=["python", "hugging face"])
+@pytest.mark.parametrize(
+    "which", [1, pytest.param(2, marks=pytest.mark.slow)], ids=["python", "hugging face"]
+)
 def test_the_python_of_the_readme(which: int, tmp_path: Path) -> None:
     if which == 2:
         pytest.importorskip("transformers")

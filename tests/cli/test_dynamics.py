@@ -70,9 +70,9 @@ def test_every_command_prints_writes_and_draws(seqprobe: Seqprobe, nets: Path, l
     assert table.code == 0, table.err
     assert len(table.out.splitlines()) == 1 + line.count(".pt")
     assert table.err.count("\n") >= 1
-    assert seqprobe(f"{line} -q").err == ""
-    made = seqprobe(f"{line} --json -o out.nc --figure out.png")
+    made = seqprobe(f"{line} --json -q -o out.nc --figure out.png")
     assert made.code == 0, made.err
+    assert made.err == ""
     assert made.json["schema"].endswith("/1")
     assert all(row["sha256"] for row in made.json["results"])
     result = schema.read("out.nc")

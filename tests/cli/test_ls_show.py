@@ -133,7 +133,7 @@ def test_help_of_a_group_lists_its_commands(seqprobe: Seqprobe, group: str) -> N
 ANALYSES = [line for line in dict.fromkeys(_examples()) if line.split()[1] in (*GROUPS, "record")]
 
 
-# Whole folders take half a minute each; 'make demo' runs the first of them too.
+# Whole folders take half a minute each ('make demo' runs the first of them too), others seconds.
 SLOW = {
     "seqprobe memory checkpoints/digits",
     "seqprobe memory checkpoints/delay/*.pt --json",
@@ -141,6 +141,16 @@ SLOW = {
     "seqprobe memory report checkpoints/delay/gru-s0.pt --folder reports",
     "seqprobe capacity checkpoints/recall",
     "seqprobe capacity checkpoints/recall -o capacity.nc --figure capacity.pdf",
+    "seqprobe timescales checkpoints/flipflop/rnn-s0.pt --length 256 --figure timescales.pdf",
+    "seqprobe fixed-points checkpoints/flipflop",
+    "seqprobe fixed-points checkpoints/flipflop/rnn-s0.pt -o points.nc --figure points.pdf",
+    "seqprobe fixed-points sweep checkpoints/flipflop/rnn-s0.pt --to 1,0,0 --steps 50",
+    "seqprobe fixed-points connections checkpoints/flipflop/gru-s0.pt --figure graph.pdf",
+    "seqprobe capacity table checkpoints/recall/gru-s0.pt --part layer0.update",
+    "seqprobe capacity dimension checkpoints/recall --part readout --figure dimension.pdf",
+    "seqprobe memory total-effect checkpoints/recall/*.pt --sequences 64 --figure effect.pdf",
+    "seqprobe memory copy-curve checkpoints/copy --sequences 200",
+    "seqprobe memory context checkpoints/recall/gru-s0.pt --sequences 32 --figure context.pdf",
 }
 
 
