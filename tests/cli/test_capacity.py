@@ -74,6 +74,18 @@ def test_every_command_prints_writes_and_draws(seqprobe: Seqprobe, nets: Path, l
     assert Path("out.png").stat().st_size > 10_000
 
 
+def test_quiet_leaves_the_table_alone(seqprobe: Seqprobe, nets: Path) -> None:
+    for line in (
+        "capacity zoo/gru.pt --sequences 12",
+        f"capacity dimension {nets}/gru.pt --sequences 12",
+        f"capacity recall {nets}/gru.pt --sequences 20",
+    ):
+        table = seqprobe(f"{line} -q")
+        assert table.code == 0, table.err
+        assert len(table.out.splitlines()) == 2
+        assert table.err == ""
+
+
 def test_the_table_in_json(seqprobe: Seqprobe) -> None:
     (row,) = seqprobe("capacity zoo/gru.pt --json --sequences 16").json["results"]
     assert row["state_size"] == 8

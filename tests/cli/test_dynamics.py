@@ -82,6 +82,18 @@ def test_every_command_prints_writes_and_draws(seqprobe: Seqprobe, nets: Path, l
     assert Path("out.png").stat().st_size > 5_000
 
 
+def test_quiet_leaves_the_table_alone(seqprobe: Seqprobe, nets: Path) -> None:
+    for line in (
+        f"fixed-points {nets}/gru.pt {SMALL}",
+        f"fixed-points linear {nets}/gru.pt {SMALL}",
+        f"timescales {nets}/gru.pt --sequences 16 --max-lag 20",
+    ):
+        table = seqprobe(f"{line} -q")
+        assert table.code == 0, table.err
+        assert len(table.out.splitlines()) == 2
+        assert table.err == ""
+
+
 def test_a_flipflop_has_27(seqprobe: Seqprobe) -> None:
     made = seqprobe(f"fixed-points {shipped('flipflop')} --starts 512 --json")
     assert made.json["schema"] == "seqprobe.fixed-points/1"

@@ -108,7 +108,7 @@ def test_losses_of_a_group_are_those_of_single_runs(
 
     common: dict[str, Any] = {
         "model_config": config,
-        "config": {"steps": 100, "eval_every": 50},
+        "config": {"steps": 200, "eval_every": 100},
     }
     made = group(tmp_path, tuple(together), model, task=problem, on_step=on_step, **common)
     for seed, losses in together.items():
@@ -119,7 +119,7 @@ def test_losses_of_a_group_are_those_of_single_runs(
             on_step=lambda now, single=single: single.append(now.loss),  # type: ignore[misc]
             **settings(model, problem, **common),
         )
-        assert len(losses) == 100
+        assert len(losses) == 200
         assert losses == pytest.approx(single, rel=CLOSE, abs=CLOSE)
         own = made[seed]
         assert isinstance(own, Checkpoint)
