@@ -66,7 +66,7 @@ def test_plan_lists_units_cost_and_what_cannot_be(study: Seqprobe) -> None:
 
 
 def test_run_collect_check_and_everything_between(study: Seqprobe) -> None:
-    result = study("study run . --jobs 1 --json")
+    result = study("study run . --jobs 2 --json")
     assert result.code == 0, result.err
     assert len(result.json["done"]) == 4 and result.json["failed"] == {}
     figures = Path("runs/tiny/figures")
