@@ -80,10 +80,11 @@ def test_slurm_gets_queue_walltime_and_memory() -> None:
 
 
 SBATCH = """#!/bin/bash
-# Stands for Slurm: runs the script at once, and says its number as Slurm does.
-setsid bash "$1" > "{folder}/$$.log" 2>&1 &
+# Stands for Slurm: keeps the script, which is removed when this ends, runs it at once, and says its
+# number as Slurm does.
+cp "$1" "{folder}/$$.sh"
+setsid bash "{folder}/$$.sh" > "{folder}/$$.log" 2>&1 &
 echo $! >> "{folder}/jobs"
-cp "$1" "{folder}/script.sh"
 echo "Submitted batch job $!"
 """
 
@@ -103,7 +104,8 @@ def test_workers_come_through_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             with suppress(ProcessLookupError):
                 os.killpg(int(job), signal.SIGKILL)
     assert len(standing.done) == 2 and not standing.failed
-    assert "#SBATCH -p short" in (tmp_path / "script.sh").read_text()
+    scripts = [path.read_text() for path in tmp_path.glob("*.sh")]
+    assert scripts and all("#SBATCH -p short" in script for script in scripts)
 
 
 class Cluster(NamedTuple):

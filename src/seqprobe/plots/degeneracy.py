@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from seqprobe.errors import UsageError, unknown_name
-from seqprobe.plots.style import RC, SHADES, new_axes
+from seqprobe.plots.style import GROUPS, RC, new_axes
 
 __all__ = [
     "degeneracy_by_factor",
@@ -178,7 +178,8 @@ def degeneracy_by_setting(
 ) -> Axes:
     """Draw the mean DSA distance against a factor for every number of delays and every rank.
 
-    Dashed: the null of the same network. The order of ensembles may depend on the setting.
+    Colours are ranks r, marks delays p; dashed: the null, the same network. The order of ensembles
+    may depend on the setting.
 
     Parameters
     ----------
@@ -195,17 +196,15 @@ def degeneracy_by_setting(
     ranks = mean["rank"].values
     shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.85, len(ranks)))
     markers = ("o", "s", "^", "D", "v", "P")
-    for i, p in enumerate(mean["delays"].values):
-        for j, r in enumerate(ranks):
-            marker = markers[i % len(markers)]
+    for i in range(mean.sizes["delays"]):
+        for j in range(len(ranks)):
             ax.plot(
                 at,
                 mean.values[:, i, j],
-                f"{marker}{line}",
+                f"{markers[i % len(markers)]}{line}",
                 color=shades[j],
                 ms=3,
                 lw=1,
-                label=f"p={p} r={r}",
             )
             ax.plot(at, null.values[:, i, j], "--", color=shades[j], lw=0.6, alpha=0.6)
     if labels is not None:
@@ -215,7 +214,15 @@ def degeneracy_by_setting(
     ax.set_xlabel(axis_label)
     ax.set_ylabel(_SHORT.get(name, str(found[name].attrs["long_name"])))
     ax.set_ylim(0, _HEADROOM * ax.dataLim.y1)
-    ax.legend(fontsize=5, ncols=2)
+    handles = [
+        Line2D([], [], color=shade, label=f"r = {r}")
+        for shade, r in zip(shades, ranks, strict=True)
+    ]
+    for i, p in enumerate(mean["delays"].values):
+        label, marker = f"p = {p}", markers[i % len(markers)]
+        handles.append(Line2D([], [], ls="", marker=marker, color="0.3", ms=3, label=label))
+    handles.append(Line2D([], [], ls="--", lw=0.6, color="0.3", label="null"))
+    ax.legend(handles=handles, fontsize=5.5, ncols=2, handlelength=1.2, columnspacing=1)
     return ax
 
 
@@ -261,7 +268,7 @@ def _colors(found: xr.Dataset) -> list[Any]:
     n = found.sizes["ensemble"]
     if _numeric(found) and n > 2:
         return list(mpl.colormaps["plasma"](np.linspace(0.05, 0.8, n)))
-    return [SHADES[k % len(SHADES)] for k in range(n)]
+    return [GROUPS[k % len(GROUPS)] for k in range(n)]
 
 
 def _numeric(found: xr.Dataset) -> list[str]:

@@ -18,7 +18,7 @@ __all__ = ["learning_curves", "learning_curves_figure"]
 _AGAINST = {
     "step": "updates",
     "epoch": "epochs",
-    "seconds": "time of updates per network (s)",
+    "seconds": "processor time per network (s)",
 }
 _FEW = 6  # of so many seeds the range is more than a 95 % interval of the median
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from seqprobe.errors import UsageError
-from seqprobe.plots.dots import dots, named_rows
+from seqprobe.plots.dots import named_rows
 from seqprobe.plots.lines import median_interval, plain_log
 from seqprobe.plots.runs import groups, values
 from seqprobe.plots.style import look, new_axes
@@ -19,13 +19,14 @@ from seqprobe.plots.style import look, new_axes
 __all__ = ["final_scores", "metric_of", "scale_of", "scores"]
 
 _DECADES_FOR_LOG = 1.5
-_BELOW = 0.28  # of a row: where what others report stands
+# Of a row: where seeds stand, each at a height of its own, and where what others report.
+_ABOVE, _SPREAD, _BELOW = 0.33, 0.2, 0.3
 
 
 def final_scores(training: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw the validation score of the weights that every run keeps, which are its best.
 
-    Median and 95 % interval over seeds; of fewer than six seeds, their range.
+    Median and 95 % interval over seeds; of fewer than six seeds, their range. Above it: the seeds.
 
     Parameters
     ----------
@@ -44,8 +45,8 @@ def scores(
 ) -> Axes:
     """Draw the test score of every run beside the baseline of its task.
 
-    Median and 95 % interval over seeds; of fewer than six seeds, their range. Dashed: the baseline,
-    which does not learn what the task is about.
+    Median and 95 % interval over seeds; of fewer than six seeds, their range. Above it: the seeds.
+    Dashed: the baseline, which does not learn what the task is about.
 
     Parameters
     ----------
@@ -92,10 +93,12 @@ def _rows(
         if len(own) > 1:
             _, low, high = median_interval(own[:, None])
             ax.plot([low[0], high[0]], [row, row], color=style.color, lw=1.2, alpha=0.5)
+            heights = row - _ABOVE + _SPREAD * np.linspace(-0.5, 0.5, len(own))
+            ax.plot(own, heights, ".", color=style.color, ms=2)
+        ax.plot(np.median(own), row, style.marker, color=style.color, ms=4.5, zorder=3)
         if group.name in published and not group.variant:
             place = published[group.name], row + _BELOW
             ax.plot(*place, style.marker, color=style.color, mfc="w", ms=4, zorder=3)
-    dots(ax, found, name)
     named_rows(ax, found)
     if ax.get_xscale() == "log":
         plain_log(ax.xaxis)

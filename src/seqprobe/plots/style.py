@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from seqprobe.files import atomic, check_output
 
-__all__ = ["FIGURE_TYPES", "RC", "SHADES", "Look", "look", "new_axes", "save", "shade"]
+__all__ = ["FIGURE_TYPES", "GROUPS", "RC", "SHADES", "Look", "look", "new_axes", "save", "shade"]
 
 FIGURE_TYPES = (".pdf", ".png", ".svg")
 
@@ -59,8 +59,11 @@ _LOOKS = {
     "s4d": Look("#56B4E9", ">", (0, (3, 1))),
     "mamba": Look("#7F3C8D", "P", (0, (3, 1, 1, 1))),
 }
-# By unstable dimensions: none, 1, 2, ..., 5 or more.
-SHADES = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+# By unstable dimensions: none, 1, 2, ..., 5 or more. None of these is the colour of an architecture
+# with fixed points, whose trajectories are drawn beneath.
+SHADES = ("#000000", "#9C179E", "#E0479B", "#F48FB8", "#F9B9D3", "#FBD5E3")
+# Of groups that have no order and are no architectures.
+GROUPS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 _OTHERS = [
     Look(color, marker, (0, (4, 1, 1, 1)))
     for color in ("#666666", "#A0A0A0", "#4C7A34", "#9A3B3B")
