@@ -34,7 +34,8 @@ PAPER = {
     "nottingham": {"rnn": 4.05, "gru": 3.46, "lstm": 3.29, "tcn": 3.07},
 }
 LAYOUT = [["curve", "curve", "adding"], ["copy", "digits", "jsb"], ["nottingham", "chartext", "."]]
-MARKS = "| seed   filled: median   open, (): the paper's\n- - baseline that does not learn the task"
+MARKS = "dots: seeds; filled: their median and range\nopen, and in brackets: the paper's"
+MARKS += "\ndashed: baseline of the task, chance of copying"
 
 
 def recall(copies: xr.Dataset, ax: Axes) -> None:

@@ -23,7 +23,7 @@ BITS, ARCHITECTURES = "task.bits", ("rnn", "gru", "lstm")
 STATES = ["x", "n_unstable", "stability", "spacing_min", "unstable_direction", "trajectory"]
 
 
-def counts(points: xr.Dataset, ax: Axes, unstable: int, law: str) -> None:
+def counts(points: xr.Dataset, ax: Axes, unstable: int, law: str, title: str) -> None:
     """Draw how many points have so many unstable dimensions, every seed a mark."""
     bits = points[BITS].values
     found = (points["n_unstable"] == unstable).sum("fixed_point").values
@@ -31,11 +31,11 @@ def counts(points: xr.Dataset, ax: Axes, unstable: int, law: str) -> None:
         mine, style = points["architecture"].values == name, look(name)
         place, marks = bits[mine] + 0.12 * (i - 1), {"color": style.color, "ms": 4, "alpha": 0.5}
         ax.plot(place, found[mine], style.marker, label=name if mine.any() else None, **marks)
-    n = np.unique(bits)
+    n, seeds = np.unique(bits), len(set(points["seed"].values))
     expected = n * 2.0 ** (n - 1) if unstable else 2.0**n
     ax.hlines(expected, n - 0.3, n + 0.3, color="0.3", lw=1, zorder=0, label=law)
-    ax.set(xticks=n, xlim=(n[0] - 0.5, n[-1] + 0.5), xlabel="bits N", ylabel="fixed points")
-    ax.set_ylim(0, 1.15 * max(expected))
+    ax.set(xticks=n, xlim=(n[0] - 0.5, n[-1] + 0.5), ylim=(0, 1.15 * max(expected)))
+    ax.set(xlabel=f"bits N ({seeds} seeds each)", ylabel="fixed points", title=title)
     ax.legend(fontsize=6, loc="upper left")
 
 
@@ -52,10 +52,8 @@ def draw(points: xr.Dataset, shown: xr.Dataset) -> Figure:
             plots.fixed_points(run, ax).set_title(name)
         point_legend(above, runs)
         left, right = below.subplots(1, 2)
-        counts(points, left, 0, "$2^N$")
-        left.set_title("stable points, one per memory")
-        counts(points, right, 1, r"$N\,2^{N-1}$, edges of a cube")
-        right.set_title("saddles with one unstable dimension")
+        counts(points, left, 0, "$2^N$", "stable points, one per memory")
+        counts(points, right, 1, r"$N\,2^{N-1}$, edges of a cube", "saddles, 1 unstable dimension")
     return figure
 
 
@@ -67,11 +65,13 @@ def shown_of(points: xr.Dataset) -> xr.Dataset:
 
 
 def main() -> None:
-    """Draw the figure and keep its numbers: counts of all, states of those that are shown."""
+    """Draw the figure and keep its numbers: points of all, states of those that are shown."""
     groups = schema.read_groups(sys.argv[1])
-    points = groups["fixed-points.search"]
+    points, edges = groups["fixed-points.search"], groups["fixed-points.connections"]
     shown = groups["shown"] if "shown" in groups else shown_of(points)
-    kept = {"fixed-points.search": points[["n_unstable"]], "shown": shown}
+    points = points[["n_unstable", "certificate", "index_sum"]]
+    kept = {"shown": shown, "fixed-points.search": points}
+    kept["fixed-points.connections"] = edges[["n_unstable", "hamming"]]
     plots.deposit(draw(points, shown), kept, Path(sys.argv[2]) / "flipflop_mechanism")
 
 

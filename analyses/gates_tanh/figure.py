@@ -25,6 +25,7 @@ TITLES = {
     "piano": "Piano-midi",
     "speech": "speech",
 }
+MARKS = "bands: range of the seeds; right: seeds, below them median and range; dashed: baseline"
 
 
 def curves(training: xr.Dataset, ax: Axes, against: str) -> None:
@@ -40,9 +41,7 @@ def draw(runs: xr.Dataset, training: xr.Dataset) -> Figure:
     tasks = [name for name in TITLES if name in runs["task"].values]
     with mpl.rc_context(RC):
         figure = Figure(figsize=(7.2, 0.5 + 1.6 * len(tasks)), layout="constrained")
-        figure.supxlabel(
-            "right: seeds, median and range; dashed: baseline", fontsize=6, color="0.4"
-        )
+        figure.supxlabel(MARKS, fontsize=6.5, color="0.3")
         axes = figure.subplots(len(tasks), 3, squeeze=False)
         for name, (left, middle, right) in zip(tasks, axes, strict=True):
             chosen = np.flatnonzero(runs["task"].values == name)
@@ -51,7 +50,7 @@ def draw(runs: xr.Dataset, training: xr.Dataset) -> Figure:
             curves(own, middle, "seconds")
             middle.set_ylabel("")
             plots.scores(runs.isel(run=chosen), right)
-            left.set(title=f"{TITLES[name]}, by epochs", ylabel="validation NLL")
+            left.set(title=f"{TITLES[name]}, by epochs", ylabel="validation NLL (nats)")
             middle.set_title("by time")
             right.set(
                 title="test", xlabel=f"nats per {'10 samples' if name == 'speech' else 'frame'}"

@@ -391,9 +391,14 @@ def test_scores_stand_beside_the_baseline_and_what_others_report(tree: xr.DataTr
     ax = plots.scores(root, published={"rnn": 0.5})
     at = {tuple(map(tuple, np.asarray(line.get_xydata()))) for line in ax.lines}
     baseline = float(root["baseline"][0])
-    assert ((0.5, 0.28),) in at and ((baseline, 0.0), (baseline, 1.0)) in at
+    assert ((0.5, 0.3),) in at and ((baseline, 0.0), (baseline, 1.0)) in at
     medians = [np.median(root["score"].values[i : i + 3]) for i in (0, 3)]
     assert {((median, row),) for row, median in enumerate(medians)} <= at
+    seeds = sorted(line for line in at if len(line) == 3)  # each at a height of its own
+    assert [[x for x, _ in line] for line in seeds] == sorted(
+        root["score"].values.reshape(2, 3).tolist()
+    )
+    assert all(len({y for _, y in line}) == 3 for line in seeds)
 
 
 def test_a_figure_is_kept_with_its_numbers(tree: xr.DataTree, tmp_path: Path) -> None:
