@@ -39,6 +39,15 @@ class Result:
 Seqprobe = Callable[[str], Result]
 
 
+def prints_only_a_row(seqprobe: Seqprobe, *lines: str) -> None:
+    """Assert that each line with ``-q`` prints its table of one row, and nothing beside it."""
+    for line in lines:
+        table = seqprobe(f"{line} -q")
+        assert table.code == 0, table.err
+        assert len(table.out.splitlines()) == 2
+        assert table.err == ""
+
+
 @pytest.fixture(scope="session")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("zoo")

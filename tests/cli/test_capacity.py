@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from cli.conftest import Seqprobe
+from cli.conftest import Seqprobe, prints_only_a_row
 from seqprobe import schema
 from seqprobe.cli.app import run
 
@@ -75,15 +75,12 @@ def test_every_command_prints_writes_and_draws(seqprobe: Seqprobe, nets: Path, l
 
 
 def test_quiet_leaves_the_table_alone(seqprobe: Seqprobe, nets: Path) -> None:
-    for line in (
+    prints_only_a_row(
+        seqprobe,
         "capacity zoo/gru.pt --sequences 12",
         f"capacity dimension {nets}/gru.pt --sequences 12",
         f"capacity recall {nets}/gru.pt --sequences 20",
-    ):
-        table = seqprobe(f"{line} -q")
-        assert table.code == 0, table.err
-        assert len(table.out.splitlines()) == 2
-        assert table.err == ""
+    )
 
 
 def test_the_table_in_json(seqprobe: Seqprobe) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from cli.conftest import Seqprobe
+from cli.conftest import Seqprobe, prints_only_a_row
 from data_sets import needs_data
 from seqprobe import schema
 from seqprobe.cli.app import run
@@ -83,15 +83,12 @@ def test_every_command_prints_writes_and_draws(seqprobe: Seqprobe, nets: Path, l
 
 
 def test_quiet_leaves_the_table_alone(seqprobe: Seqprobe, nets: Path) -> None:
-    for line in (
+    prints_only_a_row(
+        seqprobe,
         f"fixed-points {nets}/gru.pt {SMALL}",
         f"fixed-points linear {nets}/gru.pt {SMALL}",
         f"timescales {nets}/gru.pt --sequences 16 --max-lag 20",
-    ):
-        table = seqprobe(f"{line} -q")
-        assert table.code == 0, table.err
-        assert len(table.out.splitlines()) == 2
-        assert table.err == ""
+    )
 
 
 def test_a_flipflop_has_27(seqprobe: Seqprobe) -> None:

@@ -399,6 +399,9 @@ def test_scores_stand_beside_the_baseline_and_what_others_report(tree: xr.DataTr
         root["score"].values.reshape(2, 3).tolist()
     )
     assert all(len({y for _, y in line}) == 3 for line in seeds)
+    root["score"][0] = np.nan  # a run without a score is left out of its row
+    at = {tuple(map(tuple, np.asarray(line.get_xydata()))) for line in plots.scores(root).lines}
+    assert ((np.median(root["score"].values[1:3]), 0),) in at
 
 
 def test_a_figure_is_kept_with_its_numbers(tree: xr.DataTree, tmp_path: Path) -> None:

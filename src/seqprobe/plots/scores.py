@@ -90,12 +90,14 @@ def _rows(
     scale_of(ax.set_xscale, np.array([*runs[name].values, *published.values(), *lines]))
     for row, group in enumerate(found):
         style, own = look(group.name), group.runs[name].values
+        own = own[np.isfinite(own)]
         if len(own) > 1:
             _, low, high = median_interval(own[:, None])
             ax.plot([low[0], high[0]], [row, row], color=style.color, lw=1.2, alpha=0.5)
             heights = row - _ABOVE + _SPREAD * np.linspace(-0.5, 0.5, len(own))
             ax.plot(own, heights, ".", color=style.color, ms=2)
-        ax.plot(np.median(own), row, style.marker, color=style.color, ms=4.5, zorder=3)
+        if len(own):
+            ax.plot(np.median(own), row, style.marker, color=style.color, ms=4.5, zorder=3)
         if group.name in published and not group.variant:
             place = published[group.name], row + _BELOW
             ax.plot(*place, style.marker, color=style.color, mfc="w", ms=4, zorder=3)
